@@ -1,0 +1,3 @@
+import typer
+def main()->None:
+    print(1)

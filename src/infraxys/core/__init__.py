@@ -1,0 +1,1 @@
+"""Files that every action finds in its sandbox."""

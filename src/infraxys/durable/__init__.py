@@ -1,0 +1,1 @@
+"""The durable workflows behind runs: the only package that imports dbos."""

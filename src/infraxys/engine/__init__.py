@@ -1,0 +1,1 @@
+"""From snapshots to an executed action: resolve, plan, render, run."""

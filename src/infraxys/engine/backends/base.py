@@ -1,0 +1,114 @@
+"""The protocol between the runtime and whatever executes an action.
+
+Life cycle, per action: `start` → read `Execution.output` until it ends → `wait`; `terminate` at any moment, any
+number of times. All methods are called on one event loop, concurrently for different actions. A backend leaves
+nothing behind: when `wait` has returned, every process of the action is gone.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Stream = Literal["stdout", "stderr"]
+
+
+class BackendUnavailable(Exception):  # noqa: N818 - reads as a state: "the backend is unavailable: <why>"
+    """The backend cannot execute anything here; the message says which probe failed and how to mend it."""
+
+
+class StartFailed(Exception):  # noqa: N818 - see above
+    """This one action could not be started; the message is for the person who asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host path shown to the action at `target`, in the order given (later ones lie over earlier ones)."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one action may use. `cpus` None is no limit; sizes are bytes."""
+
+    memory_bytes: int = 2 * 1024**3
+    processes: int = 512
+    cpus: float | None = None
+    tmp_bytes: int = 1024**3
+    home_bytes: int = 1024**3
+    file_bytes: int | None = None
+    open_files: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """Everything a backend needs to execute one action; pure data.
+
+    `command` runs inside, with `environment` and nothing else from the host, in `directory`. `run_id` and `step_id`
+    name the execution in messages and in the kernel's control groups.
+    """
+
+    run_id: str
+    step_id: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: str
+    mounts: tuple[Mount, ...] = ()
+    network: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the action ended. `code` as a shell reports it (128 + signal); `signal` only where it is certain.
+
+    `out_of_memory`: the kernel killed something of it for memory. `start_error`: the sandbox itself could not be set
+    up, and nothing of the action ran; `code` is None then.
+    """
+
+    code: int | None
+    signal: int | None = None
+    out_of_memory: bool = False
+    start_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes that the action wrote, as read: at most 64 KiB, cut anywhere."""
+
+    stream: Stream
+    data: bytes
+
+
+class Execution(Protocol):
+    """One action that was started."""
+
+    def output(self) -> AsyncIterator[Chunk]:
+        """Chunks in the order read, until all writers of both streams are gone."""
+
+    async def write(self, data: bytes) -> None:
+        """Give bytes to the action's standard input; does nothing once it has ended."""
+
+    async def terminate(self, grace_seconds: float) -> None:
+        """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree. Idempotent."""
+
+    async def wait(self) -> Exit:
+        """Wait for the end and for the clean-up of everything that was made for the action."""
+
+
+class Backend(Protocol):
+    """Executes actions."""
+
+    name: str
+
+    async def probe(self) -> None:
+        """Execute `true` with the real settings. Raises BackendUnavailable naming what failed and what to do."""
+
+    async def start(self, action: ActionSpec) -> Execution:
+        """Start one action. Raises StartFailed."""
+
+    async def close(self) -> None:
+        """Kill what still runs and remove everything the backend made."""

@@ -1,0 +1,1 @@
+"""Who calls: accounts, tokens, and the one permission check."""

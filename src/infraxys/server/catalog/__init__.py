@@ -1,0 +1,1 @@
+"""What the registered branches hold, looked up by id."""

@@ -1,0 +1,1 @@
+"""The server's own database: engine, one writer, tables, migrations."""

@@ -1,0 +1,1 @@
+"""Registered repositories: add, list, fetch, remove."""

@@ -1,0 +1,1 @@
+"""Runs: submit, follow, cancel; the record of every execution."""

@@ -1,0 +1,1 @@
+"""placeholder, to be written: Packet, Role, Environment, Container, Instance, Workflow models."""

@@ -1,0 +1,27 @@
+"""What is wrong with a file that somebody wrote, and exactly where."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One finding. `file` is the path inside the module; `line` and `column` are 1-based, or None for a whole file.
+
+    `code` is stable snake_case; `message` is one sentence that names the thing and says what to do.
+    `where` says which container, instance, file or attribute of an environment is meant, as far as there is one.
+    """
+
+    file: str
+    line: int | None
+    column: int | None
+    code: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+    where: str = ""
+
+    def __str__(self) -> str:
+        """Give `file:line:column: message`, the form that editors and CI understand."""
+        position = "" if self.line is None else f":{self.line}" + ("" if self.column is None else f":{self.column}")
+        prefix = f"{self.where}: " if self.where else ""
+        return f"{self.file}{position}: {prefix}{self.message}"

@@ -1,0 +1,1 @@
+"""The template engine: text in, text out."""
