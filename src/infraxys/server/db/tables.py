@@ -1,0 +1,177 @@
+"""Every table of the server's own database. Changes go through a migration in `migrations/versions/`.
+
+Conventions: ids are text (UUIDv7 where we make them), times are UTC and end in `_at`, JSON is text that we wrote.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from infraxys.server.db.types import UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # As compared: NFKC, lower case. `display_name` keeps what was typed.
+    Column("name", String(200), nullable=False, unique=True),
+    Column("display_name", String(200), nullable=False),
+    # "local", "service" (cannot sign in) or "oidc"
+    Column("kind", String(16), nullable=False, server_default="local"),
+    Column("is_administrator", Boolean, nullable=False, server_default="0"),
+    # argon2id, in its own self-describing text form; null: cannot sign in with a password
+    Column("password_hash", Text),
+    Column("oidc_issuer", Text),
+    Column("oidc_subject", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+    UniqueConstraint("oidc_issuer", "oidc_subject"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    # The public part of `ifx_<id>_<secret>_<crc>`; the look-up key.
+    Column("id", String(22), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("description", Text),
+    # HMAC-SHA-256 of the secret with the server's pepper
+    Column("digest", LargeBinary(32), nullable=False),
+    # JSON list of scopes; null: as wide as the owner
+    Column("scopes", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("last_used_address", String(64)),
+)
+
+modules = Table(
+    "modules",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # host/org/repo
+    Column("name", String(500), nullable=False, unique=True),
+    Column("url", Text, nullable=False),
+    # registered by hand, or only because another module depends on it
+    Column("is_dependency", Boolean, nullable=False, server_default="0"),
+    # What the last fetch said when it failed; null after a good one.
+    Column("problem", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("fetched_at", UtcDateTime),
+)
+
+module_branches = Table(
+    "module_branches",
+    metadata,
+    Column("module_id", String(36), ForeignKey("modules.id", ondelete="CASCADE"), primary_key=True),
+    Column("branch", String(500), primary_key=True),
+    # The commit that is served: the last one that could be loaded.
+    Column("head", String(64), nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("module", String(500), nullable=False),
+    Column("branch", String(500), nullable=False),
+    Column("commit", String(64), nullable=False),
+    # JSON object: branch path -> commit, every module that had a part in the plan
+    Column("commits", Text, nullable=False),
+    Column("environment_id", String(200), nullable=False),
+    # JSON list of {containerId, instanceId, filename}: what was asked for, enough to plan again
+    Column("target", Text, nullable=False),
+    Column("container_id", String(200)),
+    Column("instance_id", String(200)),
+    Column("filename", String(500)),
+    Column("workflow_id", String(200)),
+    Column("workflow_name", Text),
+    # "token", "user", "schedule", "webhook" or "run"
+    Column("trigger", String(16), nullable=False),
+    Column("user_id", String(36)),
+    Column("user_name", String(200)),
+    Column("token_id", String(22)),
+    # The JSON text of the argument, byte for byte as it came.
+    Column("argument", LargeBinary, nullable=False),
+    Column("argument_digest", String(80), nullable=False),
+    Column("timeout_seconds", Integer),
+    Column("action_response", Text),
+    Column("errors", Text),
+    Column("executor_id", String(100)),
+    Column("cancel_requested_at", UtcDateTime),
+    Column("log_bytes", Integer),
+    Column("log_sha256", String(64)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Index("ix_runs_status", "status"),
+    Index("ix_runs_environment_id", "environment_id"),
+    Index("ix_runs_instance_id", "instance_id"),
+    Index("ix_runs_workflow_id", "workflow_id"),
+    Index("ix_runs_created_at", "created_at"),
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", String(36), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("exit_code", Integer),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("container_id", String(200), nullable=False),
+    Column("instance_id", String(200), nullable=False),
+    Column("filename", String(500), nullable=False),
+    Column("runner", String(200)),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # Who asked: "user:<id>" or "local"; a key belongs to its caller.
+    Column("caller", String(100), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    # SHA-256 over method, path, query and body
+    Column("fingerprint", String(64), nullable=False),
+    Column("run_id", String(36), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    # One row per start of a process that executes runs; deleted when it stops well.
+    Column("id", String(100), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("beat_at", UtcDateTime, nullable=False),
+)
