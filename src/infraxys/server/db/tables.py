@@ -6,6 +6,7 @@ Conventions: ids are text (UUIDv7 where we make them), times are UTC and end in 
 from sqlalchemy import (
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -119,7 +120,7 @@ runs = Table(
     # The JSON text of the argument, byte for byte as it came.
     Column("argument", LargeBinary, nullable=False),
     Column("argument_digest", String(80), nullable=False),
-    Column("timeout_seconds", Integer),
+    Column("timeout_seconds", Float),
     Column("action_response", Text),
     Column("errors", Text),
     Column("executor_id", String(100)),
