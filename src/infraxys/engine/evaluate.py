@@ -1,0 +1,177 @@
+"""Attribute values as templates and shells see them: looked up through the scopes, rendered when first read."""
+
+import threading
+from collections.abc import Iterator, Mapping
+
+from infraxys import velocity
+from infraxys.engine.objects import (
+    CONSTANTS,
+    ContainerObject,
+    EnvironmentObject,
+    InstanceObject,
+    Reads,
+    Scope,
+    TemplateProblem,
+)
+from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
+
+ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages
+MAX_CHAIN = 60  # attributes that refer to attributes that refer to ...
+
+
+class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
+    """An attribute's value does not render. `cause` is the template engine's error."""
+
+    def __init__(self, view: InstanceView, name: str, cause: velocity.VelocityError) -> None:
+        super().__init__(str(cause))
+        self.view, self.name, self.cause = view, name, cause
+
+
+class Evaluator:
+    """Values of one world, each rendered once. Threads may share it."""
+
+    def __init__(self, *, strict: bool = True) -> None:
+        self.strict = strict
+        self._values: dict[tuple[str, str, str], str] = {}
+        self._scoped: dict[str, Mapping[str, InstanceView]] = {}
+        self._chain = threading.local()
+
+    def own(self, view: InstanceView, name: str) -> str:
+        """Give the rendered value of an attribute of the instance's own packet. Raises KeyError, VelocityError."""
+        key = (view.container.id, view.id, name)
+        value = self._values.get(key)
+        if value is None:
+            value = self._render(view, name)
+            self._values[key] = value
+        return value
+
+    def find(self, view: InstanceView, name: str) -> str | None:
+        """Look here, in the ancestors, in the container's and the environment's scoped attributes."""
+        if name in view.packet.attributes:
+            return self.own(view, name)
+        for ancestor in view.ancestors():
+            if name in ancestor.packet.attributes:
+                return self.own(ancestor, name)
+        return self.find_scoped(view.container, name)
+
+    def find_scoped(self, container: ContainerView, name: str) -> str | None:
+        """Look in the container's, then the environment's scoped attributes."""
+        owner = self._container_scope(container).get(name)
+        if owner is not None:
+            return self.own(owner, name)
+        return self.find_in_environment(container.environment, name)
+
+    def find_in_environment(self, environment: EnvironmentView, name: str) -> str | None:
+        """Look in the environment-scoped attributes."""
+        owner = self._environment_scope(environment).get(name)
+        return None if owner is None else self.own(owner, name)
+
+    def container_values(self, container: ContainerView) -> Mapping[str, str]:
+        """Every container-scoped attribute, in the order of the tree."""
+        return {name: self.own(owner, name) for name, owner in self._container_scope(container).items()}
+
+    def environment_values(self, environment: EnvironmentView) -> Mapping[str, str]:
+        """Every environment-scoped attribute, in the order of the tree."""
+        return {name: self.own(owner, name) for name, owner in self._environment_scope(environment).items()}
+
+    def exported(self, view: InstanceView) -> dict[str, str]:
+        """Everything a shell gets for an instance: environment, container, then its own values; nearest wins."""
+        values = dict(self.environment_values(view.container.environment))
+        values.update(self.container_values(view.container))
+        values.update((name, self.own(view, name)) for name in view.packet.attributes)
+        return values
+
+    def _render(self, view: InstanceView, name: str) -> str:
+        raw = view.values[name]
+        if not view.packet.attributes[name].parse_with_velocity or ("$" not in raw and "#" not in raw):
+            return raw
+        chain: list[tuple[str, str, str]] = self._chain.__dict__.setdefault("names", [])
+        step = (view.container.id, view.id, name)
+        if step in chain or len(chain) >= MAX_CHAIN:
+            path = " → ".join(item[2] for item in [*chain[chain.index(step) if step in chain else 0 :], step])
+            raise TemplateProblem(f"Attributes refer to one another in a circle: {path}")
+        chain.append(step)
+        try:
+            context = InstanceContext(view, view.container, Scope(self, Reads()))
+            return velocity.compile(raw, ATTRIBUTE_TEMPLATE).render(context, strict=self.strict).text
+        except velocity.VelocityError as error:
+            raise AttributeFailed(view, name, error) from error
+        finally:
+            chain.pop()
+
+    def _container_scope(self, container: ContainerView) -> Mapping[str, InstanceView]:
+        scope = self._scoped.get(container.id)
+        if scope is None:
+            scope = self._scoped[container.id] = owners(container.instances(), "Container")
+        return scope
+
+    def _environment_scope(self, environment: EnvironmentView) -> Mapping[str, InstanceView]:
+        key = f"environment {environment.id}"
+        scope = self._scoped.get(key)
+        if scope is None:
+            views = [view for container in environment.included for view in container.instances()]
+            scope = self._scoped[key] = owners([*environment.instances(), *views], "Environment")
+        return scope
+
+
+def owners(views: "Iterator[InstanceView] | list[InstanceView]", scope: str) -> Mapping[str, InstanceView]:
+    """For each attribute of the scope, the first instance that has it."""
+    found: dict[str, InstanceView] = {}
+    for view in views:
+        for name, attribute in view.packet.attributes.items():
+            if attribute.scope == scope:
+                found.setdefault(name, view)
+    return found
+
+
+class InstanceContext(Mapping[str, object]):
+    """The names of one render: the built-in objects, then attributes by scope, then velocity names. Lazy."""
+
+    KEY = ("names",)
+
+    def __init__(self, view: InstanceView, container: ContainerView, scope: Scope) -> None:
+        self._view, self._container, self._scope = view, container, scope
+        self._key = (*self.KEY, view.container.id, view.id, container.id)
+        self._objects: dict[str, object] = {
+            **CONSTANTS,
+            "String": velocity.JavaString(),
+            "Integer": velocity.JavaInteger(),
+            "instance": InstanceObject(view, scope),
+            "container": ContainerObject(container, scope),
+            "environment": EnvironmentObject(container.environment, scope),
+        }
+
+    def lookup(self, name: str) -> object | None:
+        """Find a name; None when there is none (no value of ours is None)."""
+        value = self._objects.get(name)
+        if value is not None:
+            return value
+        value = self._scope.evaluator.find(self._view, name)
+        if value is None:
+            named = self._container.environment.by_velocity_name.get(name)
+            if named is not None:
+                value = InstanceObject(named, self._scope)
+            elif name == "instance_label":
+                value = self._view.label
+        self._scope.reads.note(self._key, "lookup", (name,), value)
+        return value
+
+    def __getitem__(self, name: str) -> object:
+        value = self.lookup(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.lookup(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._objects
+        yield from self._view.packet.attributes
+        yield from self._container.environment.by_velocity_name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+

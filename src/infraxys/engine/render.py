@@ -1,0 +1,366 @@
+"""Generation: every packet file of every instance of an environment, rendered to where the action will find it.
+
+Rendering is on demand and incremental. A file is rendered again only when its text or something that it read has
+changed: the reads of the last render are asked again and their answers compared.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from infraxys import velocity
+from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext
+from infraxys.engine.objects import (
+    ContainerObject,
+    EnvironmentObject,
+    HostObject,
+    InstanceObject,
+    Reads,
+    Scope,
+    TemplateProblem,
+    fingerprint,
+)
+from infraxys.engine.plan import RenderedEnvironment, RenderedFile
+from infraxys.engine.world import ContainerView, EnvironmentView, FileSlot, InstanceView, World
+from infraxys.spec import names
+from infraxys.spec.problem import Problem
+
+INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
+MAX_INCLUDES = 20
+CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
+ENVIRONMENT_AUTO = "environment.auto"
+CONTAINER_AUTO = "container.auto"
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedAction:
+    """An executable file of an instance. `caption` and `instance_label` are what menus and tables show."""
+
+    container_id: str
+    instance_id: str
+    filename: str
+    path: str
+    caption: str
+    instance_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """All that generating an environment gave. Runs need `is_complete`."""
+
+    rendered: RenderedEnvironment
+    actions: Mapping[tuple[str, str, str], GeneratedAction]
+    problems: tuple[Problem, ...]
+    evaluator: Evaluator
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing failed."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """One rendered text with what it was made from, for reuse."""
+
+    source: str
+    strict: bool
+    trace: tuple[tuple[object, ...], ...]
+    content: bytes
+    control: Mapping[str, object]
+
+
+RenderKey = tuple[str, str, str, str, str]
+
+
+@dataclass(slots=True)
+class RenderCache:
+    """Renders of the last generation of one environment; given to the next one. Bounded by the environment's size."""
+
+    entries: dict[RenderKey, _Rendered] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file to write: declared by `owner`, read in the context of `instance` and `container`."""
+
+    slot: FileSlot
+    owner: InstanceView
+    instance: InstanceView
+    container: ContainerView
+    path: str
+
+    @property
+    def key(self) -> RenderKey:
+        return (self.owner.container.id, self.owner.id, self.container.id, self.instance.id, self.slot.file.filename)
+
+
+def generate(
+    world: World, environment_id: str, cache: RenderCache | None = None, *, budget_seconds: float = 60.0
+) -> Generation:
+    """Render an environment of the world's root; problems are collected, not raised. Raises KeyError.
+
+    `cache` is filled with this generation's renders and used for those that did not change.
+    """
+    environment = world.environment(environment_id)
+    evaluator = Evaluator(strict=is_strict(world))
+    return _Generator(environment, evaluator, cache or RenderCache(), time.monotonic() + budget_seconds).run()
+
+
+def is_strict(world: World) -> bool:
+    """Whether references are strict, as module.json's `velocity: {"strict": ...}` says; strict by default."""
+    settings = world.snapshot.settings.get("velocity")
+    return not (isinstance(settings, Mapping) and settings.get("strict") is False)
+
+
+class _Generator:
+    def __init__(
+        self, environment: EnvironmentView, evaluator: Evaluator, cache: RenderCache, deadline: float
+    ) -> None:
+        self.environment = environment
+        self.evaluator = evaluator
+        self.cache = cache
+        self.deadline = deadline
+        self.files: dict[str, RenderedFile] = {}
+        self.origin: dict[str, _Job] = {}
+        self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
+        self.problems: list[Problem] = list(environment.problems)
+        self.renders: dict[RenderKey, _Rendered] = {}
+        self.replay = _Replay(environment, evaluator)
+
+    def run(self) -> Generation:
+        for job in self._jobs():
+            if time.monotonic() > self.deadline:
+                message = "generation takes too long; the rest of the environment was not rendered"
+                source = f"{self.environment.definition.directory}/environment.json"
+                self.problems.append(Problem(source, None, None, "generation_too_slow", message))
+                break
+            self._write(job)
+        self.cache.entries = self.renders
+        files = tuple(self.files[path] for path in sorted(self.files))
+        rendered = RenderedEnvironment(content_digest(files), self.environment.directory, files)
+        return Generation(rendered, self.actions, tuple(self.problems), self.evaluator)
+
+    def _jobs(self) -> Iterator[_Job]:
+        """Instance files first, so that an instance's own file wins over one that is sent to every instance."""
+        wide: list[tuple[FileSlot, InstanceView]] = []
+        for instance in self.environment.instances():
+            for slot in instance.packet.files.values():
+                if slot.file.save_with == "CURRENT INSTANCE":
+                    yield _Job(slot, instance, instance, instance.container, self._instance_path(instance, slot))
+                else:
+                    wide.append((slot, instance))
+        shared = [
+            (slot, view)
+            for container in self.environment.included
+            for view in container.instances()
+            for slot in view.packet.files.values()
+            if slot.file.save_with not in {"CURRENT INSTANCE", "CURRENT CONTAINER", "CURRENT ENVIRONMENT"}
+        ]
+        for slot, instance in [*wide, *shared]:
+            yield from self._wide_jobs(slot, instance)
+
+    def _wide_jobs(self, slot: FileSlot, owner: InstanceView) -> Iterator[_Job]:
+        target = slot.file.save_with
+        root = self.environment.directory
+        if target == "EVERY INSTANCE":
+            for instance in self.environment.instances():
+                if not instance.packet.definition.model.skip_every_instance_files:
+                    yield _Job(slot, owner, instance, instance.container, self._instance_path(instance, slot))
+        elif target == "EVERY CONTAINER":
+            for container in self.environment.containers:
+                path = f"{root}/{container.directory}/{CONTAINER_AUTO}/{self._name(slot)}"
+                yield _Job(slot, owner, owner, container, path)
+        elif target == "CURRENT CONTAINER":
+            path = f"{root}/{owner.container.directory}/{CONTAINER_AUTO}/{self._name(slot)}"
+            yield _Job(slot, owner, owner, owner.container, path)
+        else:
+            yield _Job(slot, owner, owner, owner.container, f"{root}/{ENVIRONMENT_AUTO}/{self._name(slot)}")
+
+    def _instance_path(self, instance: InstanceView, slot: FileSlot) -> str:
+        return f"{self.environment.directory}/{instance.container.directory}/{instance.directory}/{self._name(slot)}"
+
+    def _name(self, slot: FileSlot) -> str:
+        parts = [part for part in (slot.file.directory or "").split("/") if part]
+        safe = [part for part in parts if names.is_safe_file_name(part)]
+        return "/".join([*safe, slot.file.filename]) if len(safe) == len(parts) else slot.file.filename
+
+    def _write(self, job: _Job) -> None:
+        if job.slot.entry is None or not names.is_safe_file_name(job.slot.file.filename):
+            return  # reported when the module was loaded
+        made = self._content(job)
+        if made is None:
+            return
+        content, control = made
+        if is_true(control.get("skip_file_creation")):
+            return
+        other = self.origin.get(job.path)
+        if other is not None:
+            if self.files[job.path].content != content:
+                self._problem(
+                    job,
+                    "file_collision",
+                    f"'{job.path}' is also written by instance '{other.owner.label}'; that one is kept",
+                    severity="warning",
+                )
+            return
+        executable = job.slot.file.executable
+        self.origin[job.path] = job
+        self.files[job.path] = RenderedFile(job.path, content, executable)
+        if executable and job.slot.file.save_with in {"CURRENT INSTANCE", "EVERY INSTANCE"}:
+            self._add_action(job, control)
+
+    def _add_action(self, job: _Job, control: Mapping[str, object]) -> None:
+        if is_true(control.get("skip_action_creation")):
+            return
+        file = job.slot.file
+        caption = str(control.get("menu_caption") or file.menu_caption or file.filename)
+        label = str(control.get("action_instance_label") or job.instance.label)
+        action = GeneratedAction(job.container.id, job.instance.id, file.filename, job.path, caption, label)
+        self.actions[(job.container.id, job.instance.id, file.filename)] = action
+
+    def _content(self, job: _Job) -> tuple[bytes, Mapping[str, object]] | None:
+        entry = job.slot.entry
+        assert entry is not None  # noqa: S101 - checked by the caller
+        data = job.slot.snapshot.read(entry.oid)
+        if not job.slot.file.parse_with_velocity and b"<INCLUDE" not in data:
+            return data, {}
+        try:
+            source = include(data.decode(), job.slot, job.owner)
+        except UnicodeDecodeError as error:
+            self._problem(job, "not_text", f"byte {error.start} is not UTF-8, so the file cannot be a template")
+            return None
+        except IncludeFailed as error:
+            self._problem(job, "unknown_include", str(error), line=error.line)
+            return None
+        if not job.slot.file.parse_with_velocity:
+            return source.encode(), {}
+        return self._render(job, source)
+
+    def _render(self, job: _Job, source: str) -> tuple[bytes, Mapping[str, object]] | None:
+        strict = self.evaluator.strict
+        known = self.cache.entries.get(job.key)
+        try:
+            if known is None or known.source != source or known.strict != strict or not self.replay.holds(known.trace):
+                known = self._render_now(job, source)
+        except velocity.VelocityError as error:
+            self._template_problem(job, error)
+            return None
+        self.renders[job.key] = known
+        return known.content, known.control
+
+    def _render_now(self, job: _Job, source: str) -> _Rendered:
+        reads = Reads()
+        context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
+        template = velocity.compile(source, job.slot.file.filename)
+        result = template.render(context, strict=self.evaluator.strict)
+        control = {name: result.variables[name] for name in CONTROL_VARIABLES if name in result.variables}
+        return _Rendered(source, self.evaluator.strict, tuple(reads.trace), result.text.encode(), control)
+
+    def _template_problem(self, job: _Job, error: velocity.VelocityError) -> None:
+        """Report where it really is: in the file, or in the attribute that the file read."""
+        inner: BaseException | None = error
+        failed: AttributeFailed | None = None
+        while inner is not None:
+            if isinstance(inner, AttributeFailed):
+                failed = inner
+            inner = inner.__cause__
+        if failed is None:
+            entry = job.slot.entry
+            path = entry.path if entry else job.path
+            message = error.message
+            problem = Problem(path, error.line, error.column, "template_failed", message, where=job.instance.where)
+        else:
+            cause = failed.cause
+            where = f"{failed.view.where}, attribute '{failed.name}'"
+            source = failed.view.source_file
+            problem = Problem(source, cause.line, cause.column, "template_failed", cause.message, where=where)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _problem(
+        self, job: _Job, code: str, message: str, *, line: int | None = None, severity: str = "error"
+    ) -> None:
+        path = job.slot.entry.path if job.slot.entry else job.path
+        level = "warning" if severity == "warning" else "error"
+        self.problems.append(Problem(path, line, None, code, message, level, job.instance.where))
+
+
+class _Replay:
+    """Asks the questions of an earlier render again, in this environment."""
+
+    def __init__(self, environment: EnvironmentView, evaluator: Evaluator) -> None:
+        self.environment = environment
+        self.scope = Scope(evaluator, Reads())
+        self.objects: dict[object, HostObject] | None = None
+
+    def holds(self, trace: tuple[tuple[object, ...], ...]) -> bool:
+        """Whether every answer is the same as then."""
+        for key, method, arguments, answer in trace:
+            target = self._target(key)
+            if target is None or not isinstance(arguments, tuple):
+                return False
+            try:
+                found = getattr(type(target), str(method))(target, *arguments)
+            except (TemplateProblem, AttributeFailed, TypeError):
+                return False
+            self.scope.reads.trace.clear()
+            if fingerprint(found) != answer:
+                return False
+        return True
+
+    def _target(self, key: object) -> object | None:
+        if self.objects is None:
+            found: list[HostObject] = [EnvironmentObject(self.environment, self.scope)]
+            for container in [*self.environment.containers, *self.environment.included]:
+                found.append(ContainerObject(container, self.scope))
+                found += [InstanceObject(view, self.scope) for view in container.instances()]
+            self.objects = {item.key: item for item in found}
+        if isinstance(key, tuple) and key[0] == InstanceContext.KEY[0]:
+            owner = self.objects.get(("instance", *key[1:3]))
+            container = self.objects.get(("container", key[3]))
+            if isinstance(owner, InstanceObject) and isinstance(container, ContainerObject):
+                return InstanceContext(owner.view, container.view, self.scope)
+            return None
+        return self.objects.get(key)
+
+
+class IncludeFailed(Exception):  # noqa: N818 - reads as what happened
+    """A `<INCLUDE name>` line names no file, or files include one another without end."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def include(text: str, slot: FileSlot, owner: InstanceView) -> str:
+    """Put the files that `<INCLUDE name>` lines name in their place; names are `includeName`s, else file names."""
+    budget = MAX_INCLUDES
+    while (found := INCLUDE.search(text)) is not None:
+        name = found.group(1)
+        line = text.count("\n", 0, found.start()) + 1
+        budget -= 1
+        if budget < 0:
+            raise IncludeFailed(f"'{slot.file.filename}' includes more than {MAX_INCLUDES} files; a circle?", line)
+        other = owner.packet.includes.get(name) or owner.packet.files.get(name)
+        if other is None or other.entry is None:
+            raise IncludeFailed(f"no file of the packet or its parents has the include name '{name}'", line)
+        body = other.snapshot.read(other.entry.oid).decode()
+        text = text[: found.start()] + body.removesuffix("\n") + text[found.end() :]
+    return text
+
+
+def is_true(value: object) -> bool:
+    """Whether a control variable was set to true, as a boolean or as text."""
+    return value is True or (isinstance(value, str) and value.lower() in {"true", "1"})
+
+
+def content_digest(files: tuple[RenderedFile, ...]) -> str:
+    """Identify a rendered tree by everything that an action can see of it."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{len(file.path)}:{file.path}:{int(file.executable)}:{len(file.content)}:".encode())
+        digest.update(file.content)
+    return digest.hexdigest()
