@@ -172,6 +172,3 @@ class InstanceContext(Mapping[str, object]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-

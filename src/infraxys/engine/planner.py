@@ -69,7 +69,9 @@ def workflow_targets(environment: EnvironmentView, workflow: Workflow) -> list[S
     targets = []
     for step in workflow.steps:
         if step.environment_id and step.environment_id != environment.id:
-            message = f"step '{step.name}' of workflow '{workflow.name}' is in another environment, which is not possible"
+            message = (
+                f"step '{step.name}' of workflow '{workflow.name}' is in another environment, which is not possible"
+            )
             raise CannotPlan("unknown_environment", message)
         instance = find_instance(environment, StepTarget(step.container_id, step.instance_id, step.filename or ""))
         targets.append(StepTarget(step.container_id, step.instance_id, _step_file(instance, step, workflow), step.name))

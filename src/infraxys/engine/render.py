@@ -116,9 +116,7 @@ def is_strict(world: World) -> bool:
 
 
 class _Generator:
-    def __init__(
-        self, environment: EnvironmentView, evaluator: Evaluator, cache: RenderCache, deadline: float
-    ) -> None:
+    def __init__(self, environment: EnvironmentView, evaluator: Evaluator, cache: RenderCache, deadline: float) -> None:
         self.environment = environment
         self.evaluator = evaluator
         self.cache = cache
@@ -280,9 +278,7 @@ class _Generator:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _problem(
-        self, job: _Job, code: str, message: str, *, line: int | None = None, severity: str = "error"
-    ) -> None:
+    def _problem(self, job: _Job, code: str, message: str, *, line: int | None = None, severity: str = "error") -> None:
         path = job.slot.entry.path if job.slot.entry else job.path
         level = "warning" if severity == "warning" else "error"
         self.problems.append(Problem(path, line, None, code, message, level, job.instance.where))

@@ -4,7 +4,7 @@ The legacy dialect (`guid` for `id`, `packetGuid`, flat attributes) is translate
 else sees one form.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
@@ -13,6 +13,9 @@ Text = Annotated[str, StringConstraints(max_length=1_000_000)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Json = dict[str, Any]
+Item = TypeVar("Item")
+# JSON has lists; models keep tuples.
+Many = Annotated[tuple[Item, ...], Field(strict=False)]
 
 INSTANCE_KEYS = frozenset(
     {"id", "packetId", "packetName", "packetPath", "velocityName", "instanceGroups", "attributes", "instances"}
@@ -51,7 +54,12 @@ class Model(BaseModel):
     """Frozen, camelCase in files, extra keys kept."""
 
     model_config = ConfigDict(
-        frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, strict=True, hide_input_in_errors=True
+        frozen=True,
+        extra="allow",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        strict=True,
+        hide_input_in_errors=True,
     )
 
 
@@ -123,7 +131,7 @@ class PacketFile(Model):
     ] = "CURRENT INSTANCE"
     is_interactive: bool = False
     hide_runner_window: bool = False
-    timeout_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 3600
+    timeout_seconds: Annotated[int | float, Field(gt=0, le=31_536_000)] = 3600
     docker_image: OptionalText = ""
     custom_command: OptionalText = ""
     key: OptionalText = ""
@@ -155,11 +163,11 @@ class Packet(Model):
     auto_generate: bool = False
     key: OptionalText = ""
     info_html: OptionalText = ""
-    extends: tuple[PacketReference, ...] = ()
+    extends: Many[PacketReference] = ()
     inherit_files_from_packet_guid: OptionalText = ""
-    attributes: tuple[PacketAttribute, ...] = ()
-    files: tuple[PacketFile, ...] = ()
-    allowed_children: tuple[Any, ...] = ()
+    attributes: Many[PacketAttribute] = ()
+    files: Many[PacketFile] = ()
+    allowed_children: Many[Any] = ()
 
     @property
     def inherit_files_from(self) -> tuple[str, ...]:
@@ -194,8 +202,8 @@ class Instance(Model):
     packet_path: OptionalText = ""
     velocity_name: OptionalText = ""
     instance_groups: OptionalText = ""
-    attributes: tuple[InstanceAttribute, ...] = ()
-    instances: tuple["Instance", ...] = ()
+    attributes: Many[InstanceAttribute] = ()
+    instances: Many["Instance"] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -234,7 +242,7 @@ class Role(Model):
 
     version: OptionalText = "1.0"
     id: OptionalText = ""
-    instances: tuple[Instance, ...] = ()
+    instances: Many[Instance] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -247,8 +255,8 @@ class Container(Model):
 
     version: OptionalText = "1.0"
     id: OptionalText = ""
-    roles: tuple[RoleReference, ...] = ()
-    instances: tuple[Instance, ...] = ()
+    roles: Many[RoleReference] = ()
+    instances: Many[Instance] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -285,7 +293,7 @@ class Workflow(Model):
     name: Name
     id: Id
     runnable_from_webhook: bool = False
-    steps: tuple[WorkflowStep, ...] = ()
+    steps: Many[WorkflowStep] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -305,7 +313,7 @@ class Environment(Model):
 
     version: OptionalText = "1.0"
     id: OptionalText = ""
-    workflows: tuple[Workflow, ...] = ()
+    workflows: Many[Workflow] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -323,4 +331,4 @@ class ModuleDependency(Model):
 class ModuleFile(Model):
     """module.json."""
 
-    dependencies: tuple[ModuleDependency, ...] = ()
+    dependencies: Many[ModuleDependency] = ()

@@ -1,0 +1,295 @@
+"""Which action or workflow a request means, at which commit, and the plan for it. Warm answers are look-ups."""
+
+import asyncio
+import difflib
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cachetools import LRUCache
+
+from infraxys.engine.pins import LoadSnapshot, Pins
+from infraxys.engine.plan import Plan
+from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_plan, workflow_targets
+from infraxys.engine.render import Generation, RenderCache, generate
+from infraxys.engine.world import EnvironmentView, InstanceView, World
+from infraxys.server.catalog.errors import (
+    AmbiguousId,
+    GenerationFailed,
+    NotExecutable,
+    UnknownBranch,
+    UnknownEnvironment,
+    UnknownFile,
+    UnknownInstance,
+    UnknownWorkflow,
+)
+from infraxys.spec.identity import BranchPath
+from infraxys.spec.snapshot import Dependency
+
+MAX_BRANCHES = 256  # resolved branches kept in memory
+MAX_PLANS = 4096  # plans kept per branch
+MAX_SUGGESTIONS = 5000  # ids compared when looking for the closest match
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks to execute: resolved to a branch and its commit, not yet planned."""
+
+    kind: Literal["action", "workflow", "adhoc"]
+    path: BranchPath
+    commit: str
+    environment_id: str
+    steps: tuple[StepTarget, ...]
+    workflow_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A branch as resolved at its current commits, with what was made from it."""
+
+    world: World
+    pins: Pins
+    generations: dict[str, Generation] = field(default_factory=dict)
+    plans: "LRUCache[Target, Plan]" = field(default_factory=lambda: LRUCache(MAX_PLANS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """All modules that have a branch of one name, merged: where each id is."""
+
+    instances: Mapping[str, tuple[tuple[BranchPath, InstanceView], ...]]
+    environments: Mapping[str, tuple[tuple[BranchPath, EnvironmentView], ...]]
+
+
+class Catalog:
+    """The registered branches, resolved.
+
+    `load` gives a module's snapshot at a commit; `branch_of` tells which branch an entry of module.json means.
+    Only `set_heads` changes anything. Cold work runs in threads under one lock; warm work is done in place.
+    """
+
+    def __init__(self, load: LoadSnapshot, branch_of: Callable[[Dependency], BranchPath | None]) -> None:
+        self._load = load
+        self._branch_of = branch_of
+        self._heads: Mapping[BranchPath, str] = {}
+        self._branches: LRUCache[BranchPath, _Branch] = LRUCache(MAX_BRANCHES)
+        self._renders: LRUCache[tuple[BranchPath, str], RenderCache] = LRUCache(MAX_BRANCHES)
+        self._indexes: dict[str, _Index] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def heads(self) -> Mapping[BranchPath, str]:
+        """The commit that each registered branch is served at."""
+        return self._heads
+
+    def set_heads(self, heads: Mapping[BranchPath, str]) -> None:
+        """Serve these commits from now on. What did not change stays resolved."""
+        with self._lock:
+            self._heads = dict(heads)
+            self._indexes = {}
+            for path, branch in list(self._branches.items()):
+                if path not in heads or not branch.pins.hold_for(heads):
+                    del self._branches[path]
+
+    async def find_action(  # noqa: PLR0913 - the parts of the documented URL and its narrowing query
+        self,
+        branch: str,
+        instance_id: str,
+        filename: str,
+        *,
+        module: str | None = None,
+        container_id: str | None = None,
+        environment_id: str | None = None,
+    ) -> Target:
+        """Find the one place of an instance on the branches of that name. Raises the 404s and 409s of the API."""
+        index = await self._index(branch)
+        places = [
+            (path, view)
+            for path, view in index.instances.get(instance_id, ())
+            if (module is None or str(path.module) == module)
+            and (container_id is None or view.container.id == container_id)
+            and (environment_id is None or view.container.environment.id == environment_id)
+        ]
+        if not places:
+            raise UnknownInstance(instance_id, branch, closest(instance_id, index.instances))
+        if len(places) > 1:
+            raise AmbiguousId("instance", instance_id, [place(path, view) for path, view in places])
+        path, view = places[0]
+        step = StepTarget(view.container.id, instance_id, filename)
+        return Target("action", path, self._heads[path], view.container.environment.id, (step,))
+
+    async def find_workflow(
+        self, branch: str, environment_id: str, workflow_id: str, *, module: str | None = None
+    ) -> Target:
+        """Find a workflow of an environment."""
+        path, environment = await self._environment(branch, environment_id, module)
+        for workflow in environment.definition.model.workflows:
+            if workflow.id == workflow_id:
+                try:
+                    steps = tuple(workflow_targets(environment, workflow))
+                except CannotPlan as error:
+                    raise _refusal(error, branch) from error
+                return Target("workflow", path, self._heads[path], environment_id, steps, workflow_id)
+        known = [workflow.id for workflow in environment.definition.model.workflows]
+        raise UnknownWorkflow(workflow_id, environment.name, closest(workflow_id, known))
+
+    async def find_adhoc(
+        self, branch: str, environment_id: str, steps: Iterable[StepTarget], *, module: str | None = None
+    ) -> Target:
+        """Find an environment for a sequence of actions that the caller lists."""
+        path, _ = await self._environment(branch, environment_id, module)
+        return Target("adhoc", path, self._heads[path], environment_id, tuple(steps))
+
+    async def plan(self, target: Target) -> Plan:
+        """Give the plan of a target; kept while its commits stay. Raises 404, 409 and 422 problems."""
+        branch = self._branches.get(target.path)
+        plan = branch.plans.get(target) if branch else None
+        return plan if plan is not None else await asyncio.to_thread(self._plan_cold, target)
+
+    def replan(self, target: Target, commits: Mapping[BranchPath, str]) -> Plan:
+        """Make the plan again from the commits that a run pinned. Blocks; call it from a thread."""
+        pins = Pins(commits, self._load)
+        world = World(target.path, pins, self._branch_of)
+        return self._make_plan(world, generate(world, target.environment_id), target)
+
+    async def generate(self, path: BranchPath, environment_id: str) -> Generation:
+        """Render an environment at its branch's commit; kept. Raises KeyError for an unknown environment."""
+        return await asyncio.to_thread(self._generation_of, path, environment_id)
+
+    async def warm_up(self) -> None:
+        """Resolve every branch, so that the first request need not."""
+        for name in sorted({path.branch for path in self._heads}):
+            await self._index(name)
+
+    def _generation_of(self, path: BranchPath, environment_id: str) -> Generation:
+        with self._lock:
+            return self._generation(self._branch(path), environment_id)
+
+    async def _environment(
+        self, branch: str, environment_id: str, module: str | None
+    ) -> tuple[BranchPath, EnvironmentView]:
+        index = await self._index(branch)
+        found = index.environments.get(environment_id, ())
+        places = [(path, view) for path, view in found if module is None or str(path.module) == module]
+        if not places:
+            raise UnknownEnvironment(environment_id, branch, closest(environment_id, index.environments))
+        if len(places) > 1:
+            candidates = [f"module {path.module}, environment '{view.name}'" for path, view in places]
+            raise AmbiguousId("environment", environment_id, candidates)
+        return places[0]
+
+    async def _index(self, branch: str) -> _Index:
+        index = self._indexes.get(branch)
+        if index is None:
+            index = await asyncio.to_thread(self._build_index, branch)
+        return index
+
+    def _build_index(self, branch: str) -> _Index:
+        with self._lock:
+            known = self._indexes.get(branch)
+            if known is not None:
+                return known
+            paths = sorted(path for path in self._heads if path.branch == branch)
+            if not paths:
+                raise UnknownBranch(branch, closest(branch, {path.branch for path in self._heads}))
+            instances: dict[str, list[tuple[BranchPath, InstanceView]]] = {}
+            environments: dict[str, list[tuple[BranchPath, EnvironmentView]]] = {}
+            for path in paths:
+                world = self._branch(path).world
+                for environment_id in world.snapshot.environments:
+                    environments.setdefault(environment_id, []).append((path, world.environment(environment_id)))
+                for instance_id, views in world.instances.items():
+                    instances.setdefault(instance_id, []).extend((path, view) for view in views)
+            index = _Index(
+                {key: tuple(value) for key, value in instances.items()},
+                {key: tuple(value) for key, value in environments.items()},
+            )
+            self._indexes[branch] = index
+            return index
+
+    def _branch(self, path: BranchPath) -> _Branch:
+        branch = self._branches.get(path)
+        if branch is None:
+            pins = Pins(self._heads, self._load)
+            branch = self._branches[path] = _Branch(World(path, pins, self._branch_of), pins)
+        return branch
+
+    def _generation(self, branch: _Branch, environment_id: str) -> Generation:
+        generation = branch.generations.get(environment_id)
+        if generation is None:
+            key = (branch.world.root, environment_id)
+            renders = self._renders.setdefault(key, RenderCache())
+            generation = branch.generations[environment_id] = generate(branch.world, environment_id, renders)
+        return generation
+
+    def _plan_cold(self, target: Target) -> Plan:
+        with self._lock:
+            if self._heads.get(target.path) != target.commit:
+                # The branch moved between finding and planning: plan what was found.
+                pins = Pins({**self._heads, target.path: target.commit}, self._load)
+                world = World(target.path, pins, self._branch_of)
+                return self._make_plan(world, generate(world, target.environment_id), target)
+            branch = self._branch(target.path)
+            plan = self._make_plan(branch.world, self._generation(branch, target.environment_id), target)
+            branch.plans[target] = plan
+            return plan
+
+    def _make_plan(self, world: World, generation: Generation, target: Target) -> Plan:
+        environment = world.environment(target.environment_id)
+        workflow = next(
+            (item for item in environment.definition.model.workflows if item.id == target.workflow_id), None
+        )
+        try:
+            for step in target.steps:
+                self._check_action(environment, generation, step)
+            if not generation.is_complete:
+                raise GenerationFailed(environment.name, generation.problems)
+            return make_plan(world, environment, generation, target.steps, kind=target.kind, workflow=workflow)
+        except CannotPlan as error:
+            raise _refusal(error, target.path.branch) from error
+
+    def _check_action(self, environment: EnvironmentView, generation: Generation, step: StepTarget) -> None:
+        """Say that a file is unknown or not executable before saying that something else does not render."""
+        instance = next(
+            (
+                view
+                for container in environment.containers
+                if container.id == step.container_id
+                for view in container.instances()
+                if view.id == step.instance_id
+            ),
+            None,
+        )
+        slot = instance.packet.files.get(step.filename) if instance else None
+        if instance is not None and (slot is None or not slot.file.executable):
+            find_action(instance, generation, step.filename)
+
+
+def _refusal(error: CannotPlan, branch: str) -> Exception:
+    """Translate what cannot be planned into the API's refusal."""
+    message = str(error)
+    if error.code == "not_executable":
+        return NotExecutable(message)
+    if error.code == "unknown_file":
+        return UnknownFile(message)
+    if error.code == "generation_failed":
+        return GenerationFailed(message, ())
+    if error.code in {"unknown_instance", "unknown_container"}:
+        return UnknownInstance.because(message, branch)
+    return UnknownEnvironment.because(message, branch)
+
+
+def place(path: BranchPath, view: InstanceView) -> str:
+    """Name one of several places of an id so that the caller can choose."""
+    container = view.container
+    return (
+        f"module {path.module}, environment '{container.environment.name}' ({container.environment.id}), "
+        f"container '{container.name}' ({container.id})"
+    )
+
+
+def closest(wanted: str, known: Iterable[str]) -> str | None:
+    """Find the known id that looks most like the wanted one, among a bounded number."""
+    candidates = [item for item, _ in zip(known, range(MAX_SUGGESTIONS), strict=False)]
+    return next(iter(difflib.get_close_matches(wanted[:200], candidates, n=1, cutoff=0.7)), None)

@@ -1,0 +1,148 @@
+"""What can go wrong with a template.
+
+Every error names the template, the line and the column (1-based) and, where there is one, the reference or directive.
+
+    VelocityError                  anything below
+    ├── VelocityParseError         the text is not a template
+    ├── UndefinedReferenceError    strict mode: a variable that nobody set
+    ├── MethodError                a method of a value or of the host raised
+    ├── ResourceError              #parse or #include of a file that is not there
+    └── LimitError                 the template wanted more than its `Limits` give
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHOWN_NAMES = 5
+
+
+class Source:
+    """A text with a name that can say where an offset is.
+
+    The content of a double-quoted string is a source of its own; `line` and `column` say where it starts.
+    """
+
+    __slots__ = ("_starts", "column", "line", "name", "text")
+
+    def __init__(self, name: str, text: str, line: int = 1, column: int = 1) -> None:
+        self.name = name
+        self.text = text
+        self.line = line
+        self.column = column
+        self._starts: list[int] | None = None
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the 1-based line and column of an offset; a tab reaches to the next multiple of eight."""
+        starts = self._starts
+        if starts is None:
+            starts = self._starts = line_starts(self.text)
+        row = bisect_right(starts, offset) - 1
+        column = self.column if row == 0 else 1
+        segment = self.text[starts[row] : offset]
+        if "\t" in segment:
+            for char in segment:
+                column = (column - 1) // 8 * 8 + 9 if char == "\t" else column + 1
+        else:
+            column += len(segment)
+        return self.line + row, column
+
+
+def line_starts(text: str) -> list[int]:
+    r"""Return the offsets where lines start; a line ends with \n, \r or \r\n."""
+    starts = [0]
+    has_returns = "\r" in text
+    at = text.find("\n") if not has_returns else -1
+    while at >= 0:
+        starts.append(at + 1)
+        at = text.find("\n", at + 1)
+    if has_returns:
+        starts.extend(
+            index + 1
+            for index, char in enumerate(text)
+            if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n")
+        )
+    return starts
+
+
+class VelocityError(Exception):
+    """A template that cannot be parsed or rendered.
+
+    `message` says what is wrong without the place; `str(error)` adds the place and the hint. `snippet` is the
+    reference or directive as written, `suggestions` are close names that do exist.
+    """
+
+    code: ClassVar[str] = "velocity.render"
+
+    def __init__(self, message: str, *, snippet: str = "", hint: str = "", suggestions: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.snippet = snippet
+        self.hint = hint
+        self.suggestions = tuple(suggestions)
+        self.template: str | None = None
+        self.line: int | None = None
+        self.column: int | None = None
+
+    def locate(self, source: Source, offset: int) -> VelocityError:
+        """Set the place, unless an inner place is known already."""
+        if self.template is None:
+            self.template = source.name
+            self.line, self.column = source.position(offset)
+        return self
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.template is not None:
+            text += f" at {self.template}[line {self.line}, column {self.column}]"
+        if self.suggestions:
+            text += f"; did you mean {' or '.join(self.suggestions)}?"
+        if self.hint:
+            text += f"; {self.hint}"
+        return text
+
+
+class VelocityParseError(VelocityError):
+    """The text is not a template."""
+
+    code = "velocity.parse"
+
+
+class UndefinedReferenceError(VelocityError):
+    """Strict mode: a variable that is not set."""
+
+    code = "velocity.undefined"
+
+
+class MethodError(VelocityError):
+    """A method raised; the original exception is the `__cause__`."""
+
+    code = "velocity.method"
+
+
+class ResourceError(VelocityError):
+    """A file that #parse or #include names does not exist."""
+
+    code = "velocity.resource"
+
+
+class LimitError(VelocityError):
+    """The template exceeds a limit."""
+
+    code = "velocity.limit"
+
+
+def close_names(name: str, known: Iterable[str], prefix: str = "") -> list[str]:
+    """Return a few of the known names that look like `name`, each with the prefix."""
+    folded: dict[str, str] = {}
+    for candidate in known:
+        folded.setdefault(candidate.lower(), candidate)
+        if len(folded) >= 2000:
+            break
+    found = get_close_matches(name.lower(), folded, n=SHOWN_NAMES, cutoff=0.75)
+    return [prefix + folded[match] for match in found if folded[match] != name][:3]
