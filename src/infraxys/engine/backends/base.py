@@ -47,8 +47,9 @@ class Limits:
 class ActionSpec:
     """Everything a backend needs to execute one action; pure data.
 
-    `command` runs inside, with `environment` and nothing else from the host, in `directory`. `run_id` and `step_id`
-    name the execution in messages and in the kernel's control groups.
+    `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
+    the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
+    execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
     """
 
     run_id: str
