@@ -46,10 +46,7 @@ Step: TypeAlias = Property | Call | Index
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`$root.step...`; `text` is its source without leading backslashes, `offset` is where these start.
-
-    `condition`: it is a bare operand below an #if, where strict mode allows an unset variable.
-    """
+    """`$root.step...`; `text` is its source without leading backslashes, `offset` is where these start."""
 
     offset: int
     text: str
@@ -57,7 +54,6 @@ class Reference:
     steps: tuple[Step, ...] = ()
     quiet: bool = False
     backslashes: int = 0
-    condition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +95,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`left operator right`; the texts stand in for a null operand of a concatenation."""
+    """`left operator right`; the texts stand in for a null operand of a concatenation, `offset` is behind the operator."""
 
     operator: str
     left: Expression
     right: Expression
     left_text: str
     right_text: str
-    left_offset: int
-    right_offset: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +126,12 @@ Expression: TypeAlias = Reference | Literal | Interpolated | ListLiteral | MapLi
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """`#set(target = value)`."""
+    """`#set(target = value)`; below an #if, strict mode allows a value that is just an unset variable."""
 
     target: Reference
     value: Expression
     offset: int
+    inside_if: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +225,7 @@ class Stop:
     offset: int
 
 
-Node: TypeAlias = (
-    Text | Reference | Set | If | Foreach | MacroCall | Define | Parse | Include | Evaluate | Break | Stop
-)
+Node: TypeAlias = Text | Reference | Set | If | Foreach | MacroCall | Define | Parse | Include | Evaluate | Break | Stop
 Block: TypeAlias = tuple[Node, ...]
 
 

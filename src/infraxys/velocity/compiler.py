@@ -1,0 +1,536 @@
+"""Compiles a tree to closures that write to the output of a `Runtime`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from infraxys.velocity.errors import LimitError, ResourceError, Source, VelocityError, close_names
+from infraxys.velocity.nodes import (
+    Block,
+    Define,
+    Evaluate as EvaluateNode,
+    Foreach,
+    If,
+    Include,
+    MacroCall,
+    Node,
+    Parse,
+    Reference,
+    Set,
+    Stop as StopNode,
+    Text,
+    Tree,
+)
+from infraxys.velocity.nodes import Break as BreakNode
+from infraxys.velocity.objects import Items, Loop
+from infraxys.velocity.parser import parse
+from infraxys.velocity.references import CONTROL, ValueCompiler
+from infraxys.velocity.runtime import Break, GlobalScope, MacroScope, Stop
+from infraxys.velocity.values import to_text, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from infraxys.velocity.limits import Budget
+    from infraxys.velocity.runtime import Evaluate, Render, Runtime, Scope
+
+BODY_CONTENT = "bodyContent"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMacro:
+    """A macro's parameters and body."""
+
+    parameters: tuple[str, ...]
+    body: Render
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A template compiled for strict or lenient mode."""
+
+    body: Render
+    macros: Mapping[str, CompiledMacro]
+
+
+def compile_tree(tree: Tree, *, strict: bool) -> Unit:
+    """Compile a template with the macros that it defines."""
+    body = BlockCompiler(tree.source, strict=strict).block(tree.body)
+    macros = {
+        macro.name: CompiledMacro(macro.parameters, BlockCompiler(macro.source, strict=strict).block(macro.body))
+        for macro in tree.macros.values()
+    }
+    return Unit(body, macros)
+
+
+class Deferred:
+    """A block that is rendered when its text is needed: what #define and the body of `#@macro` leave in a variable."""
+
+    VTL_METHODS: ClassVar[frozenset[str]] = frozenset({"toString"})
+    __slots__ = ("body", "depth", "runtime", "scope")
+
+    def __init__(self, runtime: Runtime, body: Render) -> None:
+        self.runtime = runtime
+        self.scope = runtime.scope
+        self.body = body
+        self.depth = 0
+
+    def toString(self) -> str:  # noqa: N802 - the name that templates use
+        """Render the block in the scope where it was written."""
+        runtime = self.runtime
+        if self.depth >= runtime.budget.limits.macro_depth:
+            raise LimitError(f"A block uses itself more than {self.depth} levels deep")
+        self.depth += 1
+        try:
+            return str(runtime.within(self.scope, self.text))
+        finally:
+            self.depth -= 1
+
+    def text(self, runtime: Runtime) -> str:
+        """Render the block in the current scope."""
+        return runtime.captured(self.stoppable)
+
+    def stoppable(self, runtime: Runtime) -> None:
+        """Render; #break in the block ends just the block."""
+        try:
+            self.body(runtime)
+        except Break as stop:
+            if stop.scope is not None:
+                raise
+
+
+class BlockCompiler(ValueCompiler):
+    """Compiles the blocks of one source for one mode."""
+
+    def block(self, nodes: Block) -> Render:
+        """Compile a block: its parts write one after the other."""
+        parts: list[Render] = []
+        prefix = ""
+        for node in nodes:
+            if isinstance(node, Text):
+                prefix += node.text
+            elif isinstance(node, Reference) and not node.backslashes:
+                parts.append(self.output(node, prefix))
+                prefix = ""
+            else:
+                if prefix:
+                    parts.append(text_part(prefix))
+                    prefix = ""
+                parts.append(self.node(node))
+        if prefix:
+            parts.append(text_part(prefix))
+        return sequence(tuple(parts))
+
+    def node(self, node: Node) -> Render:
+        """Compile a directive or an escaped reference."""
+        if isinstance(node, Reference):
+            return self.escaped(node)
+        if isinstance(node, Set):
+            return self.set(node)
+        if isinstance(node, If):
+            return self.conditional(node)
+        if isinstance(node, Foreach):
+            return ForeachCompiler(self, node).compiled()
+        if isinstance(node, MacroCall):
+            return self.macro_call(node)
+        return self.rare(node)
+
+    def rare(self, node: Node) -> Render:
+        """Compile a directive of the rarer kind."""
+        if isinstance(node, Define):
+            return self.define(node)
+        if isinstance(node, Parse):
+            return self.parse(node)
+        if isinstance(node, Include):
+            return self.include(node)
+        if isinstance(node, EvaluateNode):
+            return self.evaluate(node)
+        if isinstance(node, BreakNode):
+            return self.break_(node)
+        assert isinstance(node, StopNode)
+        return stop
+
+    # -- references ---------------------------------------------------------------------------------------------------
+
+    def output(self, node: Reference, prefix: str) -> Render:
+        """Compile a reference that is output, behind a text."""
+        value = self.reference(node, strict=self.strict)
+        null, shown = self.null_text(node), self.shown
+
+        def with_prefix(rt: Runtime) -> None:
+            write = rt.write
+            write(prefix)
+            found = value(rt)
+            if type(found) is str:
+                write(found)
+            elif found is None:
+                write(null(rt))
+            else:
+                write(shown(rt, found, node))
+
+        def without_prefix(rt: Runtime) -> None:
+            found = value(rt)
+            if type(found) is str:
+                rt.write(found)
+            elif found is None:
+                rt.write(null(rt))
+            else:
+                rt.write(shown(rt, found, node))
+
+        return with_prefix if prefix else without_prefix
+
+    def shown(self, rt: Runtime, value: object, node: Reference) -> str:
+        """Return the text of a value."""
+        if type(value) is int:
+            return str(value)
+        try:
+            return to_text(value, rt.budget)
+        except CONTROL:
+            raise
+        except Exception as error:
+            raise self.wrapped(error, f"The text of {node.text}", node.offset) from error
+
+    def null_text(self, node: Reference) -> Callable[[Runtime], str]:
+        """Compile what stands in the output for null: nothing, the source, or a macro's argument as it was written."""
+        if node.quiet:
+            return lambda _rt: ""
+        if self.strict:
+
+            def refuse(_rt: Runtime) -> str:
+                message = f"Reference {node.text} evaluated to null when attempting to render"
+                self.fail(
+                    VelocityError(message, snippet=node.text, hint="$! instead of $ would print nothing"), node.offset
+                )
+
+            return refuse
+        return self.source_text(node)
+
+    @staticmethod
+    def source_text(node: Reference) -> Callable[[Runtime], str]:
+        """Compile the source of a reference; a macro's parameter has the source of its argument."""
+        text, name = node.text, node.root
+        if text != "$" + name:
+            return lambda _rt: text
+        return lambda rt: rt.scope.literal(name) or text
+
+    def escaped(self, node: Reference) -> Render:
+        """Compile a reference behind backslashes."""
+        value = self.reference(node, strict=self.strict)
+        half = "\\" * (node.backslashes // 2)
+        source = self.source_text(node)
+        if node.backslashes % 2:
+
+            def verbatim(rt: Runtime) -> None:
+                found = value(rt)
+                rt.write(half + ("\\" if found is None else "") + source(rt))
+
+            return verbatim
+        null = self.null_text(node)
+
+        def halved(rt: Runtime) -> None:
+            found = value(rt)
+            rt.write(half + half + null(rt) if found is None else half + self.shown(rt, found, node))
+
+        return halved
+
+    # -- #set and #if -------------------------------------------------------------------------------------------------
+
+    def set(self, node: Set) -> Render:
+        """Compile #set; null leaves the variable as it is, in strict mode it sets null."""
+        operand = node.inside_if
+        value = self.value(node.value, operand=operand)
+        assign, offset, strict = self.assign(node.target), node.offset, self.strict
+        name = node.target.root if not node.target.steps else None
+
+        def run(rt: Runtime) -> None:
+            try:
+                found = value(rt)
+                if found is None and not strict:
+                    return
+                if name is not None:
+                    rt.scope.set(name, found)
+                else:
+                    assign(rt, found)
+            except VelocityError as error:
+                error.locate(self.source, offset)
+                raise
+
+        return run
+
+    def conditional(self, node: If) -> Render:
+        """Compile #if, #elseif and #else."""
+        branches = tuple((self.truth(test, operand=True), self.block(block)) for test, block in node.branches)
+        otherwise = self.block(node.otherwise) if node.otherwise else None
+        if len(branches) == 1:
+            ((test, then),) = branches
+            if otherwise is None:
+
+                def run_if(rt: Runtime) -> None:
+                    if test(rt):
+                        then(rt)
+
+                return run_if
+            alternative = otherwise
+
+            def run_if_else(rt: Runtime) -> None:
+                if test(rt):
+                    then(rt)
+                else:
+                    alternative(rt)
+
+            return run_if_else
+
+        def run(rt: Runtime) -> None:
+            for test, block in branches:
+                if test(rt):
+                    block(rt)
+                    return
+            if otherwise is not None:
+                otherwise(rt)
+
+        return run
+
+    # -- macros -------------------------------------------------------------------------------------------------------
+
+    def macro_call(self, node: MacroCall) -> Render:
+        """Compile `#name(...)`: which macro it is, if any, shows when it is rendered."""
+        name, offset = node.name, node.offset
+        arguments = tuple((self.value(argument.value), argument.text) for argument in node.arguments)
+        body = self.block(node.body) if node.body is not None else None
+
+        def run(rt: Runtime) -> None:
+            macro = rt.macros.get(name)
+            if macro is None:
+                self.not_a_macro(rt, node)
+                return
+            self.refuse_words(node)
+            if rt.macro_depth >= rt.budget.limits.macro_depth:
+                self.fail(
+                    LimitError(f"Macros call one another more than {rt.macro_depth} levels deep at #{name}"), offset
+                )
+            scope = MacroScope(rt, rt.scope, dict(zip(macro.parameters, arguments, strict=False)))
+            if body is not None:
+                scope.locals[BODY_CONTENT] = Deferred(rt, body)
+            before = rt.enter(scope)
+            rt.macro_depth += 1
+            try:
+                macro.body(rt)
+            except Break as stop:
+                if stop.scope is not None:
+                    raise
+            finally:
+                rt.macro_depth -= 1
+                rt.enter(before)
+
+        return run
+
+    def not_a_macro(self, rt: Runtime, node: MacroCall) -> None:
+        """Write `#name(...)` as the text that it is; in strict mode parentheses make it an error."""
+        if self.strict and node.parenthesised:
+            self.refuse_words(node)
+            known = close_names(node.name, rt.macros, "#")
+            error = VelocityError(f"Macro '#{node.name}' is not defined", snippet=node.text, suggestions=known)
+            error.hint = "" if known else f"a comment '#{node.name}(' needs #[[ ]]# around it or a blank behind the #"
+            self.fail(error, node.offset)
+        rt.write(node.text)
+
+    def refuse_words(self, node: MacroCall) -> None:
+        """Refuse bare words as arguments."""
+        for argument in node.arguments:
+            if argument.word:
+                self.fail(VelocityError(f"Invalid arg '{argument.text}' in macro #{node.name}"), argument.offset)
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def define(self, node: Define) -> Render:
+        """Compile #define: the block is rendered where the variable is."""
+        body, name = self.block(node.body), node.name
+
+        def run(rt: Runtime) -> None:
+            rt.scope.set(name, Deferred(rt, body))
+
+        return run
+
+    def file(self, rt: Runtime, name: str, word: str, offset: int) -> str:
+        """Return the text of a file of the render."""
+        text = rt.files.get(name)
+        if text is None:
+            known = close_names(name, rt.files)
+            self.fail(ResourceError(f"#{word} does not find the file {name!r}", suggestions=known), offset)
+        return text
+
+    def nested(self, rt: Runtime, key: str, name: str, text: str, offset: int) -> None:
+        """Render another template in the current scope; its macros stay."""
+        if rt.depth >= rt.budget.limits.template_depth:
+            self.fail(LimitError(f"#parse and #evaluate are nested more than {rt.depth} levels deep"), offset)
+        unit = rt.units.get(key)
+        if unit is None:
+            rt.budget.spend(len(text) // 2 + 1)
+            unit = rt.units[key] = compile_tree(parse(text, name), strict=self.strict)
+        if unit.macros:
+            rt.macros = {**unit.macros, **rt.macros}
+        rt.depth += 1
+        try:
+            unit.body(rt)
+        finally:
+            rt.depth -= 1
+
+    def parse(self, node: Parse) -> Render:
+        """Compile #parse."""
+        value, offset = self.value(node.argument), node.offset
+
+        def run(rt: Runtime) -> None:
+            found = value(rt)
+            if found is None:
+                return
+            name = to_text(found, rt.budget)
+            try:
+                self.nested(rt, "parse:" + name, name, self.file(rt, name, "parse", offset), offset)
+            except Break as stop:
+                if stop.scope is not None:
+                    raise
+
+        return run
+
+    def include(self, node: Include) -> Render:
+        """Compile #include."""
+        values, offset = [self.value(argument) for argument in node.arguments], node.offset
+
+        def run(rt: Runtime) -> None:
+            for value in values:
+                found = value(rt)
+                if found is not None:
+                    rt.write(self.file(rt, to_text(found, rt.budget), "include", offset))
+
+        return run
+
+    def evaluate(self, node: EvaluateNode) -> Render:
+        """Compile #evaluate."""
+        value, offset, name = self.value(node.argument), node.offset, f"{self.source.name} #evaluate"
+
+        def run(rt: Runtime) -> None:
+            found = value(rt)
+            if found is not None:
+                text = to_text(found, rt.budget)
+                self.nested(rt, "evaluate:" + text, name, text, offset)
+
+        return run
+
+    def break_(self, node: BreakNode) -> Render:
+        """Compile #break."""
+        if node.scope is None:
+            return break_nearest
+        value, offset = self.value(node.scope), node.offset
+
+        def run(rt: Runtime) -> None:
+            loop = value(rt)
+            if not isinstance(loop, Loop):
+                self.fail(VelocityError(f"#break takes a loop like $foreach, not a {type_name(loop)}"), offset)
+            raise Break(loop)
+
+        return run
+
+
+class ForeachCompiler:
+    """Compiles #foreach."""
+
+    def __init__(self, compiler: BlockCompiler, node: Foreach) -> None:
+        self.compiler = compiler
+        self.node = node
+
+    def items(self, found: object) -> list[object]:
+        """Return what to loop over, as it is now."""
+        if isinstance(found, list | tuple):
+            return list(found)
+        if isinstance(found, dict):
+            return list(found.values())
+        if isinstance(found, Items):
+            return list(found.rest())
+        if found is not None and self.compiler.strict:
+            message = f"#foreach parameter {self.node.items_text} is a {type_name(found)} and cannot be iterated"
+            self.compiler.fail(VelocityError(message, snippet=self.node.items_text), self.node.items_offset)
+        return []
+
+    def compiled(self) -> Render:
+        """Compile the loop; afterwards its variables are what they were before."""
+        value, body = self.compiler.value(self.node.items), self.compiler.block(self.node.body)
+        name, items_of = self.node.variable, self.items
+
+        def run(rt: Runtime) -> None:
+            items = items_of(value(rt))
+            if not items:
+                return
+            scope = rt.scope
+            parent = scope.get("foreach")
+            loop = Loop(len(items), parent if isinstance(parent, Loop) else None)
+            saved = [(key, scope.save(key)) for key in (name, "velocityCount", "velocityHasNext", "foreach")]
+            scope.set("foreach", loop)
+            try:
+                if type(scope) is GlobalScope:
+                    rounds(rt, body, items, loop, scope.variables, name)
+                else:
+                    scoped_rounds(rt, body, items, loop, scope, name)
+            except Break as stop:
+                if stop.scope is not None and stop.scope is not loop:
+                    raise
+            finally:
+                for key, before in saved:
+                    scope.restore(key, before)
+
+        return run
+
+
+def rounds(rt: Runtime, body: Render, items: list[object], loop: Loop, variables: dict[str, object], name: str) -> None:
+    """Run a loop outside of macros, where setting a variable is just that."""
+    length = len(items)
+    for index, item in enumerate(items):
+        loop.index = index
+        variables["velocityCount"] = index + 1
+        variables["velocityHasNext"] = index + 1 < length
+        variables[name] = item
+        body(rt)
+
+
+def scoped_rounds(rt: Runtime, body: Render, items: list[object], loop: Loop, scope: Scope, name: str) -> None:
+    """Run a loop inside a macro, whose variables are set in all scopes around as well."""
+    for index, item in enumerate(items):
+        loop.index = index
+        scope.set("velocityCount", index + 1)
+        scope.set("velocityHasNext", index + 1 < len(items))
+        scope.set(name, item)
+        body(rt)
+
+
+def text_part(text: str) -> Render:
+    """Return the closure that writes a text."""
+
+    def run(rt: Runtime) -> None:
+        rt.write(text)
+
+    return run
+
+
+def stop(_rt: Runtime) -> None:
+    """Do #stop."""
+    raise Stop
+
+
+def break_nearest(_rt: Runtime) -> None:
+    """Do #break."""
+    raise Break
+
+
+def sequence(parts: tuple[Render, ...]) -> Render:
+    """Return the closure that runs all parts and pays for them."""
+    cost = len(parts) + 1
+
+    def run(rt: Runtime) -> None:
+        budget = rt.budget
+        budget.left -= cost
+        if budget.left < 0:
+            budget.check()
+        for part in parts:
+            part(rt)
+
+    return run

@@ -1,0 +1,454 @@
+"""The Java methods that a template may call on strings, lists, maps, numbers and booleans: this table and nothing else.
+
+A method is a name and overloads; an overload is the types of its parameters, one letter each, and the function behind it,
+which takes the budget, the value and the arguments:
+
+    S string or null   I integer   N number   B boolean   L list or null   M map or null   O anything
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from infraxys.velocity import patterns
+from infraxys.velocity.objects import Entry, Items, capital, host_method, host_property, is_host
+from infraxys.velocity.values import equal_objects, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infraxys.velocity.limits import Budget
+    from infraxys.velocity.objects import Invoke
+
+Function: TypeAlias = "Callable[..., Any]"
+Overload: TypeAlias = tuple[str, Function]
+
+ACCEPTS: dict[str, tuple[type, ...]] = {
+    "S": (str, type(None)),
+    "I": (int,),
+    "N": (int, float),
+    "B": (bool,),
+    "L": (list, tuple, type(None)),
+    "M": (dict, type(None)),
+    "O": (object,),
+}
+
+
+class JavaError(Exception):
+    """What a Java method would throw."""
+
+
+def needed(value: str | None) -> str:
+    """Return a string argument that must not be null."""
+    if value is None:
+        raise JavaError("an argument is null")
+    return value
+
+
+def within(index: int, length: int) -> int:
+    """Return an index that must exist."""
+    if not 0 <= index < length:
+        raise JavaError(f"index {index} is out of range, the length is {length}")
+    return index
+
+
+def int32(value: int) -> int:
+    """Wrap an integer to 32 bits."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+# -- strings ----------------------------------------------------------------------------------------------------------
+
+
+def substring(_budget: Budget, text: str, start: int, end: int | None = None) -> str:
+    """Cut a string; the bounds must be inside."""
+    end = len(text) if end is None else end
+    if not 0 <= start <= end <= len(text):
+        raise JavaError(f"from {start} to {end} is out of range, the length is {len(text)}")
+    return text[start:end]
+
+
+def java_trim(_budget: Budget, text: str) -> str:
+    """Cut control characters and blanks from both ends."""
+    return text.strip("".join(map(chr, range(33))))
+
+
+def index_of(_budget: Budget, text: str, wanted: str | int | None, start: int = 0) -> int:
+    """Find a string or a character code."""
+    wanted = code_text(wanted)
+    start = max(start, 0)
+    return text.find(wanted, start) if start <= len(text) else (-1 if wanted else len(text))
+
+
+def last_index_of(_budget: Budget, text: str, wanted: str | int | None, start: int | None = None) -> int:
+    """Find the last place of a string or a character code."""
+    wanted = code_text(wanted)
+    if start is None:
+        return text.rfind(wanted)
+    return -1 if start < 0 else text.rfind(wanted, 0, start + len(wanted))
+
+
+def code_text(wanted: str | int | None) -> str:
+    """Return the text of a string or character code."""
+    if isinstance(wanted, int):
+        return chr(wanted) if 0 <= wanted <= 0x10FFFF else "\0\0"
+    return needed(wanted)
+
+
+def compare_strings(_budget: Budget, text: str, other: str | None) -> int:
+    """Compare as Java: the difference of the first unequal characters or of the lengths."""
+    for one, two in zip(text, needed(other), strict=False):
+        if one != two:
+            return ord(one) - ord(two)
+    return len(text) - len(needed(other))
+
+
+def string_hash(_budget: Budget, text: str) -> int:
+    """Return Java's hash code of a string."""
+    data = text.encode("utf-16-be", "surrogatepass")
+    result = 0
+    for (unit,) in struct.iter_unpack(">H", data):
+        result = (result * 31 + unit) & 0xFFFFFFFF
+    return int32(result)
+
+
+def split(budget: Budget, text: str, pattern: str | None, limit: int = 0) -> list[str]:
+    """Split by a pattern."""
+    parts = patterns.split(text, needed(pattern), limit, budget)
+    budget.spend(len(parts))
+    return parts
+
+
+STRING: dict[str, tuple[Overload, ...]] = {
+    "length": (("", lambda b, s: len(s)),),
+    "isEmpty": (("", lambda b, s: not s),),
+    "trim": (("", java_trim),),
+    "strip": (("", lambda b, s: s.strip()),),
+    "substring": (("I", substring), ("II", substring)),
+    "charAt": (("I", lambda b, s, i: s[within(i, len(s))]),),
+    "contains": (("S", lambda b, s, x: needed(x) in s),),
+    "startsWith": (
+        ("S", lambda b, s, x: s.startswith(needed(x))),
+        ("SI", lambda b, s, x, i: i >= 0 and s.startswith(needed(x), i)),
+    ),
+    "endsWith": (("S", lambda b, s, x: s.endswith(needed(x))),),
+    "equals": (("O", lambda b, s, x: isinstance(x, str) and s == x),),
+    "equalsIgnoreCase": (("S", lambda b, s, x: x is not None and s.lower() == x.lower()),),
+    "indexOf": (("S", index_of), ("I", index_of), ("SI", index_of), ("II", index_of)),
+    "lastIndexOf": (("S", last_index_of), ("I", last_index_of), ("SI", last_index_of), ("II", last_index_of)),
+    "replace": (("SS", lambda b, s, x, y: patterns.replace_text(s, needed(x), needed(y), b)),),
+    "replaceAll": (("SS", lambda b, s, x, y: patterns.replace(s, needed(x), needed(y), b)),),
+    "replaceFirst": (("SS", lambda b, s, x, y: patterns.replace(s, needed(x), needed(y), b, once=True)),),
+    "matches": (("S", lambda b, s, x: patterns.matches(s, needed(x), b)),),
+    "split": (("S", split), ("SI", split)),
+    "concat": (("S", lambda b, s, x: b.made(s + needed(x))),),
+    "compareTo": (("S", compare_strings),),
+    "compareToIgnoreCase": (("S", lambda b, s, x: compare_strings(b, s.lower(), needed(x).lower())),),
+    "toUpperCase": (("", lambda b, s: b.made(s.upper())),),
+    "toLowerCase": (("", lambda b, s: b.made(s.lower())),),
+    "toString": (("", lambda b, s: s),),
+    "hashCode": (("", string_hash),),
+}
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+def list_add(budget: Budget, items: list[object], item: object) -> bool:
+    """Append an item."""
+    budget.room(len(items) + 1)
+    items.append(item)
+    return True
+
+
+def list_insert(budget: Budget, items: list[object], index: int, item: object) -> str:
+    """Insert an item."""
+    budget.room(len(items) + 1)
+    items.insert(within(index, len(items) + 1), item)
+    return ""
+
+
+def list_add_all(budget: Budget, items: list[object], *arguments: Any) -> bool:  # noqa: ANN401 - (list) or (index, list)
+    """Append or insert all items of another list."""
+    more = arguments[-1]
+    if more is None:
+        raise JavaError("the list is null")
+    index = within(arguments[0], len(items) + 1) if len(arguments) > 1 else len(items)
+    budget.room(len(items) + len(more))
+    budget.spend(len(more))
+    items[index:index] = list(more)
+    return bool(more)
+
+
+def list_set(_budget: Budget, items: list[object], index: int, item: object) -> object:
+    """Replace an item, return the one before."""
+    before = items[within(index, len(items))]
+    items[index] = item
+    return before
+
+
+def list_index_of(budget: Budget, items: list[object], wanted: object) -> int:
+    """Find an item."""
+    return next((i for i, item in enumerate(items) if equal_objects(item, wanted, budget)), -1)
+
+
+def list_last_index_of(budget: Budget, items: list[object], wanted: object) -> int:
+    """Find the last place of an item."""
+    return next((i for i in range(len(items) - 1, -1, -1) if equal_objects(items[i], wanted, budget)), -1)
+
+
+def list_remove(budget: Budget, items: list[object], wanted: object) -> bool:
+    """Remove the first item that equals the argument."""
+    place = list_index_of(budget, items, wanted)
+    if place >= 0:
+        del items[place]
+    return place >= 0
+
+
+def sub_list(budget: Budget, items: list[object], start: int, end: int) -> list[object]:
+    """Copy a part of a list."""
+    if not 0 <= start <= end <= len(items):
+        raise JavaError(f"from {start} to {end} is out of range, the length is {len(items)}")
+    budget.spend(end - start)
+    return list(items[start:end])
+
+
+def cleared(_budget: Budget, items: list[object] | dict[object, object]) -> str:
+    """Empty a list or map."""
+    items.clear()
+    return ""
+
+
+def list_hash(budget: Budget, items: list[object]) -> int:
+    """Return Java's hash code of a list of plain values."""
+    result = 1
+    for item in items:
+        budget.spend(1)
+        result = int32(31 * result + value_hash(budget, item))
+    return result
+
+
+def value_hash(budget: Budget, value: object) -> int:
+    """Return Java's hash code of a plain value; nested lists and maps have none here."""
+    if isinstance(value, str):
+        return string_hash(budget, value)
+    if isinstance(value, bool):
+        return 1231 if value else 1237
+    if isinstance(value, int):
+        return int_hash(budget, value)
+    return 0
+
+
+LIST_READ: dict[str, tuple[Overload, ...]] = {
+    "size": (("", lambda b, l: len(l)),),
+    "isEmpty": (("", lambda b, l: not l),),
+    "get": (("I", lambda b, l, i: l[within(i, len(l))]),),
+    "contains": (("O", lambda b, l, x: list_index_of(b, l, x) >= 0),),
+    "indexOf": (("O", list_index_of),),
+    "lastIndexOf": (("O", list_last_index_of),),
+    "subList": (("II", sub_list),),
+    "iterator": (("", lambda b, l: Items(list(l))),),
+    "equals": (("O", lambda b, l, x: equal_objects(l, x, b)),),
+    "toString": (("", lambda b, l: to_text(l, b)),),
+    "hashCode": (("", list_hash),),
+}
+LIST: dict[str, tuple[Overload, ...]] = LIST_READ | {
+    "set": (("IO", list_set),),
+    "add": (("O", list_add), ("IO", list_insert)),
+    "addAll": (("L", list_add_all), ("IL", list_add_all)),
+    "remove": (("I", lambda b, l, i: l.pop(within(i, len(l)))), ("O", list_remove)),
+    "clear": (("", cleared),),
+}
+
+
+# -- maps -------------------------------------------------------------------------------------------------------------
+
+
+def key_of(value: object) -> object:
+    """Return a value that can be a key; lists, maps and hosts that are none raise."""
+    if isinstance(value, list | dict | tuple):
+        raise JavaError("a list or map cannot be the key of a map")
+    return value
+
+
+def map_put(budget: Budget, entries: dict[object, object], key: object, value: object) -> object:
+    """Set an entry, return the value before."""
+    budget.room(len(entries) + 1)
+    before = entries.get(key_of(key))
+    entries[key] = value
+    return before
+
+
+def map_put_all(budget: Budget, entries: dict[object, object], more: dict[object, object] | None) -> str:
+    """Set all entries of another map."""
+    if more is None:
+        raise JavaError("the map is null")
+    budget.room(len(entries) + len(more))
+    budget.spend(len(more))
+    entries.update(more)
+    return ""
+
+
+def listed(budget: Budget, items: list[object]) -> list[object]:
+    """Count the items of a new list."""
+    budget.spend(len(items))
+    return items
+
+
+def entry_set(budget: Budget, entries: dict[object, object]) -> list[object]:
+    """Return the entries."""
+    return listed(budget, [Entry(key, value, lambda item: to_text(item, budget)) for key, value in entries.items()])
+
+
+MAP: dict[str, tuple[Overload, ...]] = {
+    "size": (("", lambda b, m: len(m)),),
+    "isEmpty": (("", lambda b, m: not m),),
+    "get": (("O", lambda b, m, k: m.get(key_of(k))),),
+    "put": (("OO", map_put),),
+    "putAll": (("M", map_put_all),),
+    "containsKey": (("O", lambda b, m, k: key_of(k) in m),),
+    "containsValue": (("O", lambda b, m, v: list_index_of(b, list(m.values()), v) >= 0),),
+    "remove": (("O", lambda b, m, k: m.pop(key_of(k), None)),),
+    "clear": (("", cleared),),
+    "keySet": (("", lambda b, m: listed(b, list(m))),),
+    "values": (("", lambda b, m: listed(b, list(m.values()))),),
+    "entrySet": (("", entry_set),),
+    "getOrDefault": (("OO", lambda b, m, k, d: m.get(key_of(k), d)),),
+    "equals": (("O", lambda b, m, x: equal_objects(m, x, b)),),
+    "toString": (("", lambda b, m: to_text(m, b)),),
+}
+
+
+# -- numbers and booleans ---------------------------------------------------------------------------------------------
+
+
+def int_hash(_budget: Budget, value: int) -> int:
+    """Return Java's hash code of an Integer or Long."""
+    if -(2**31) <= value < 2**31:
+        return value
+    bits = value & 0xFFFFFFFFFFFFFFFF
+    return int32((bits ^ bits >> 32) & 0xFFFFFFFF)
+
+
+def to_integer(_budget: Budget, value: float, bits: int = 32) -> int:
+    """Convert as Java: integers wrap, floating point numbers stop at the bounds."""
+    if isinstance(value, float):
+        if value != value:  # noqa: PLR0124 - only NaN differs from itself
+            return 0
+        bound = 2 ** (bits - 1)
+        return int(max(-bound, min(bound - 1, value)))
+    return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+
+def compare_values(_budget: Budget, value: float, other: float) -> int:
+    """Compare two numbers of one type."""
+    if isinstance(value, float) != isinstance(other, float):
+        raise JavaError("an integer and a floating point number cannot be compared by compareTo")
+    return (value > other) - (value < other)
+
+
+NUMBER: dict[str, tuple[Overload, ...]] = {
+    "intValue": (("", to_integer),),
+    "longValue": (("", lambda b, n: to_integer(b, n, 64)),),
+    "doubleValue": (("", lambda b, n: float(n)),),
+    "compareTo": (("N", compare_values),),
+    "equals": (("O", lambda b, n, x: equal_objects(n, x, b)),),
+    "toString": (("", lambda b, n: to_text(n, b)),),
+    "hashCode": (("", lambda b, n: int_hash(b, n) if isinstance(n, int) else float_hash(n)),),
+}
+
+
+def float_hash(value: float) -> int:
+    """Return Java's hash code of a Double."""
+    (bits,) = struct.unpack(">Q", struct.pack(">d", value))
+    return int32((bits ^ bits >> 32) & 0xFFFFFFFF)
+
+
+BOOLEAN: dict[str, tuple[Overload, ...]] = {
+    "booleanValue": (("", lambda b, x: x),),
+    "compareTo": (("B", lambda b, x, y: x - y),),
+    "equals": (("O", lambda b, x, y: x is y),),
+    "toString": (("", lambda b, x: to_text(x, b)),),
+    "hashCode": (("", lambda b, x: 1231 if x else 1237),),
+}
+
+TABLES: dict[type, dict[str, tuple[Overload, ...]]] = {
+    str: STRING,
+    list: LIST,
+    tuple: LIST_READ,
+    dict: MAP,
+    bool: BOOLEAN,
+    int: NUMBER,
+    float: NUMBER,
+}
+
+
+# -- look-up ----------------------------------------------------------------------------------------------------------
+
+
+def table_of(kind: type) -> dict[str, tuple[Overload, ...]]:
+    """Return the methods of a plain value's type."""
+    for base in kind.__mro__:
+        if base in TABLES:
+            return TABLES[base]
+    return {}
+
+
+def accepted(types: str, arguments: list[Any]) -> bool:
+    """Whether arguments fit the types of an overload."""
+    return all(
+        isinstance(argument, ACCEPTS[letter]) and (letter not in "IN" or not isinstance(argument, bool))
+        for letter, argument in zip(types, arguments, strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def plain_method(kind: type, name: str, count: int) -> Invoke | None:
+    """Return how to call a method of a plain value with `count` arguments, or None."""
+    overloads = [overload for overload in table_of(kind).get(name, ()) if len(overload[0]) == count]
+    if not overloads:
+        return None
+    if len(overloads) == 1 and count == 0:
+        function = overloads[0][1]
+
+        def invoke_simple(budget: Budget, value: object, _arguments: list[Any]) -> object:
+            return function(budget, value)
+
+        return invoke_simple
+
+    def invoke(budget: Budget, value: object, arguments: list[Any]) -> object:
+        for types, candidate in overloads:
+            if accepted(types, arguments):
+                return candidate(budget, value, *arguments)
+        return NotImplemented
+
+    return invoke
+
+
+def find_method(kind: type, name: str, count: int) -> Invoke | None:
+    """Return how to call a method of any value, or None. What it gives is NotImplemented when no overload fits."""
+    if hasattr(kind, "VTL_METHODS"):
+        return host_method(kind, name, count)
+    return plain_method(kind, name, count)
+
+
+def find_property(kind: type, name: str) -> Callable[[Any], object] | None:
+    """Return the getter behind `.name` of any value, or None."""
+    if hasattr(kind, "VTL_METHODS"):
+        return host_property(kind, name)
+    if issubclass(kind, dict):
+        return lambda value: value.get(name)
+    for overload_name in ("is" + capital(name), "is" + name[0].lower() + name[1:]):
+        for types, function in table_of(kind).get(overload_name, ()):
+            if not types:
+                return lambda value, function=function: function(None, value)
+    return None
+
+
+def known_members(value: object) -> list[str]:
+    """Return the names of what a template can call on a value."""
+    if is_host(value):
+        return sorted(type(value).VTL_METHODS)  # type: ignore[attr-defined] # is_host says that it is there
+    return sorted(table_of(type(value)))
