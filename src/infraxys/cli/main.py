@@ -1,3 +1,2 @@
-import typer
 def main()->None:
     print(1)

@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 class JsonSerializer(Serializer):
     """What the engine stores is JSON: nothing in its database is ever executed when read."""
 
-    def serialize(self, data: Any) -> str:  # noqa: ANN401 - the base class says so
+    def serialize(self, data: Any) -> str:
         """Write a value."""
         return json.dumps(data, default=_plain)
 
-    def deserialize(cls, serialized_data: str) -> Any:  # noqa: ANN401, N805 - the base class says so
+    def deserialize(cls, serialized_data: str) -> Any:  # noqa: N805 - the base class says so
         """Read a value."""
         return json.loads(serialized_data)
 
@@ -82,7 +82,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=8, connect_args={"timeout": 30})
 
     @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
+    def _configure(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
         for statement in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {statement}")

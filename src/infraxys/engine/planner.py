@@ -120,7 +120,7 @@ def find_action(instance: InstanceView, generation: Generation, filename: str) -
     raise CannotPlan("not_executable", message)
 
 
-def _plan_step(  # noqa: PLR0913 - what a step is made of
+def _plan_step(
     world: World,
     generation: Generation,
     instance: InstanceView,

@@ -136,7 +136,7 @@ class StepRuntime:
         """Wait until the folders of finished steps are gone."""
         await asyncio.gather(*self._clearing, return_exceptions=True)
 
-    async def _run(  # noqa: PLR0913 - the parts of one step
+    async def _run(
         self, spec: ActionSpec, index: int, step: PlannedStep, run: RunContext, log: LogWriter, stopper: Stopper
     ) -> StepResult:
         loop = asyncio.get_running_loop()
@@ -217,7 +217,7 @@ class StepRuntime:
         for path in (folder / "instance").rglob("*"):
             path.chmod(path.stat().st_mode | 0o200)
 
-    def _spec(  # noqa: PLR0913 - the parts of one step
+    def _spec(
         self,
         folder: Path,
         environment: Path,

@@ -342,7 +342,7 @@ class _EnvironmentBuilder:
                 message = f"velocity name '{name}' is also that of instance '{other.label}'; the first one counts"
                 self._problem(instance.source_file, "duplicate_velocity_name", message, instance.where, "warning")
 
-    def _instances(  # noqa: PLR0913 - the place of an instance has this many coordinates
+    def _instances(
         self,
         models: tuple[Instance, ...],
         container: ContainerView,

@@ -63,7 +63,7 @@ class _Finding:
     is_warning: bool = False
 
 
-def _load(model_type: type[M], data: bytes, file: str, check: Any) -> Loaded[M]:  # noqa: ANN401 - see the callers
+def _load(model_type: type[M], data: bytes, file: str, check: Any) -> Loaded[M]:
     source, problems = parse(data, file)
     if source is None:
         return Loaded(None, problems)

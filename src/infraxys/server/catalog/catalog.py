@@ -92,7 +92,7 @@ class Catalog:
                 if path not in heads or not branch.pins.hold_for(heads):
                     del self._branches[path]
 
-    async def find_action(  # noqa: PLR0913 - the parts of the documented URL and its narrowing query
+    async def find_action(
         self,
         branch: str,
         instance_id: str,

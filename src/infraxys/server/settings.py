@@ -1,0 +1,86 @@
+"""All settings, read once at start: command line, then environment (`INFRAXYS_…`), then a TOML file, then defaults."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def default_data_dir() -> Path:
+    """Give /var/lib/infraxys for root, the user's data folder for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/infraxys")
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "infraxys"
+
+
+def default_slots() -> int:
+    """Give the number of actions that run at once: they mostly wait for others."""
+    return max(16, 8 * (os.cpu_count() or 1))
+
+
+class Settings(BaseSettings):
+    """What an installation can choose. Documented in docs/operate/settings.md."""
+
+    model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8444, ge=0, le=65535)
+    data_dir: Path = Field(default_factory=default_data_dir)
+    work_dir: Path | None = None
+    mode: Literal["developer", "server"] = "developer"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    no_tls: bool = False
+    database_url: str | None = None
+    engine_url: str | None = None
+    git_schemes: str | None = None
+    no_examples: bool = False
+    grace: float = Field(default=30.0, ge=0)
+    slots: int = Field(default_factory=default_slots, ge=1, le=2000)
+    backend: Literal["bubblewrap", "dummy"] = "bubblewrap"
+    network: bool = True
+    memory_limit: int = Field(default=2 * 1024**3, ge=16 * 1024**2)
+    process_limit: int = Field(default=512, ge=4)
+    tmp_limit: int = Field(default=1024**3, ge=1024**2)
+    kill_grace: float = Field(default=10.0, ge=0, le=600)
+    body_limit: int = Field(default=1024**2, ge=1024)
+    body_seconds: float = Field(default=30.0, gt=0)
+    log_limit: int = Field(default=2 * 1024**3, ge=1024)
+    extra_read_only: str = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the file that INFRAXYS_CONFIG names last."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get("INFRAXYS_CONFIG")
+        files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *files)
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The kinds of repository URL that are accepted."""
+        if self.git_schemes is not None:
+            return tuple(part.strip() for part in self.git_schemes.split(",") if part.strip())
+        return ("https", "ssh") if self.mode == "server" else ("https", "ssh", "http", "file")
+
+    @cached_property
+    def database(self) -> str:
+        """The URL of the server's database."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'db' / 'infraxys.db'}"
+
+    @cached_property
+    def engine(self) -> str:
+        """The URL of the durable engine's database."""
+        return self.engine_url or f"sqlite:///{self.data_dir / 'db' / 'engine.db'}"
