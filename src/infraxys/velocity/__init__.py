@@ -15,11 +15,15 @@ from infraxys.velocity.errors import (
     VelocityError,
     VelocityParseError,
 )
+from infraxys.velocity.hosts import JavaInteger, JavaString
 from infraxys.velocity.limits import Limits
+from infraxys.velocity.linter import lint
 from infraxys.velocity.runtime import LiveScope
 from infraxys.velocity.template import Result, Template, compile, render  # noqa: A004 - see template.compile
 
 __all__ = [
+    "JavaInteger",
+    "JavaString",
     "LimitError",
     "Limits",
     "LiveScope",
@@ -31,5 +35,6 @@ __all__ = [
     "VelocityError",
     "VelocityParseError",
     "compile",
+    "lint",
     "render",
 ]

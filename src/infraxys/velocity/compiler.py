@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from infraxys.velocity.errors import LimitError, ResourceError, Source, VelocityError, close_names
+from infraxys.velocity.errors import LimitError, ResourceError, VelocityError, close_names
 from infraxys.velocity.nodes import (
     Block,
     Define,
-    Evaluate as EvaluateNode,
     Foreach,
     If,
     Include,
@@ -18,22 +17,25 @@ from infraxys.velocity.nodes import (
     Parse,
     Reference,
     Set,
-    Stop as StopNode,
     Text,
     Tree,
 )
 from infraxys.velocity.nodes import Break as BreakNode
+from infraxys.velocity.nodes import (
+    Evaluate as EvaluateNode,
+)
 from infraxys.velocity.objects import Items, Loop
 from infraxys.velocity.parser import parse
-from infraxys.velocity.references import CONTROL, ValueCompiler
+from infraxys.velocity.references import ValueCompiler
 from infraxys.velocity.runtime import Break, GlobalScope, MacroScope, Stop
 from infraxys.velocity.values import to_text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from infraxys.velocity.limits import Budget
     from infraxys.velocity.runtime import Evaluate, Render, Runtime, Scope
+
+    Round = tuple[Render, str, int]
 
 BODY_CONTENT = "bodyContent"
 
@@ -44,6 +46,7 @@ class CompiledMacro:
 
     parameters: tuple[str, ...]
     body: Render
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Unit:
     """A template compiled for strict or lenient mode."""
 
     body: Render
+    weight: int
     macros: Mapping[str, CompiledMacro]
 
 
@@ -58,19 +62,22 @@ def compile_tree(tree: Tree, *, strict: bool) -> Unit:
     """Compile a template with the macros that it defines."""
     body = BlockCompiler(tree.source, strict=strict).block(tree.body)
     macros = {
-        macro.name: CompiledMacro(macro.parameters, BlockCompiler(macro.source, strict=strict).block(macro.body))
+        macro.name: CompiledMacro(
+            macro.parameters, BlockCompiler(macro.source, strict=strict).block(macro.body), macro.weight
+        )
         for macro in tree.macros.values()
     }
-    return Unit(body, macros)
+    return Unit(body, tree.weight, macros)
 
 
 class Deferred:
     """A block that is rendered when its text is needed: what #define and the body of `#@macro` leave in a variable."""
 
     VTL_METHODS: ClassVar[frozenset[str]] = frozenset({"toString"})
-    __slots__ = ("body", "depth", "runtime", "scope")
+    __slots__ = ("body", "depth", "runtime", "scope", "weight")
 
-    def __init__(self, runtime: Runtime, body: Render) -> None:
+    def __init__(self, runtime: Runtime, body: Render, weight: int) -> None:
+        self.weight = weight
         self.runtime = runtime
         self.scope = runtime.scope
         self.body = body
@@ -81,6 +88,7 @@ class Deferred:
         runtime = self.runtime
         if self.depth >= runtime.budget.limits.macro_depth:
             raise LimitError(f"A block uses itself more than {self.depth} levels deep")
+        runtime.budget.spend(self.weight)
         self.depth += 1
         try:
             return str(runtime.within(self.scope, self.text))
@@ -148,7 +156,6 @@ class BlockCompiler(ValueCompiler):
             return self.evaluate(node)
         if isinstance(node, BreakNode):
             return self.break_(node)
-        assert isinstance(node, StopNode)
         return stop
 
     # -- references ---------------------------------------------------------------------------------------------------
@@ -186,10 +193,8 @@ class BlockCompiler(ValueCompiler):
             return str(value)
         try:
             return to_text(value, rt.budget)
-        except CONTROL:
-            raise
-        except Exception as error:
-            raise self.wrapped(error, f"The text of {node.text}", node.offset) from error
+        except Exception as error:  # noqa: BLE001 - reraised with its place
+            self.reraise(error, f"The text of {node.text}", node.offset)
 
     def null_text(self, node: Reference) -> Callable[[Runtime], str]:
         """Compile what stands in the output for null: nothing, the source, or a macro's argument as it was written."""
@@ -238,8 +243,7 @@ class BlockCompiler(ValueCompiler):
 
     def set(self, node: Set) -> Render:
         """Compile #set; null leaves the variable as it is, in strict mode it sets null."""
-        operand = node.inside_if
-        value = self.value(node.value, operand=operand)
+        value = self.operand(node.value, inside_if=node.inside_if)
         assign, offset, strict = self.assign(node.target), node.offset, self.strict
         name = node.target.root if not node.target.steps else None
 
@@ -260,26 +264,10 @@ class BlockCompiler(ValueCompiler):
 
     def conditional(self, node: If) -> Render:
         """Compile #if, #elseif and #else."""
-        branches = tuple((self.truth(test, operand=True), self.block(block)) for test, block in node.branches)
+        branches = tuple((self.truth(test, inside_if=True), self.block(block)) for test, block in node.branches)
         otherwise = self.block(node.otherwise) if node.otherwise else None
         if len(branches) == 1:
-            ((test, then),) = branches
-            if otherwise is None:
-
-                def run_if(rt: Runtime) -> None:
-                    if test(rt):
-                        then(rt)
-
-                return run_if
-            alternative = otherwise
-
-            def run_if_else(rt: Runtime) -> None:
-                if test(rt):
-                    then(rt)
-                else:
-                    alternative(rt)
-
-            return run_if_else
+            return if_else(*branches[0], otherwise)
 
         def run(rt: Runtime) -> None:
             for test, block in branches:
@@ -295,7 +283,7 @@ class BlockCompiler(ValueCompiler):
 
     def macro_call(self, node: MacroCall) -> Render:
         """Compile `#name(...)`: which macro it is, if any, shows when it is rendered."""
-        name, offset = node.name, node.offset
+        name, offset, weight = node.name, node.offset, node.weight
         arguments = tuple((self.value(argument.value), argument.text) for argument in node.arguments)
         body = self.block(node.body) if node.body is not None else None
 
@@ -305,13 +293,14 @@ class BlockCompiler(ValueCompiler):
                 self.not_a_macro(rt, node)
                 return
             self.refuse_words(node)
+            rt.budget.spend(macro.weight)
             if rt.macro_depth >= rt.budget.limits.macro_depth:
                 self.fail(
                     LimitError(f"Macros call one another more than {rt.macro_depth} levels deep at #{name}"), offset
                 )
             scope = MacroScope(rt, rt.scope, dict(zip(macro.parameters, arguments, strict=False)))
             if body is not None:
-                scope.locals[BODY_CONTENT] = Deferred(rt, body)
+                scope.locals[BODY_CONTENT] = Deferred(rt, body, weight)
             before = rt.enter(scope)
             rt.macro_depth += 1
             try:
@@ -345,10 +334,10 @@ class BlockCompiler(ValueCompiler):
 
     def define(self, node: Define) -> Render:
         """Compile #define: the block is rendered where the variable is."""
-        body, name = self.block(node.body), node.name
+        body, name, weight = self.block(node.body), node.name, node.weight
 
         def run(rt: Runtime) -> None:
-            rt.scope.set(name, Deferred(rt, body))
+            rt.scope.set(name, Deferred(rt, body, weight))
 
         return run
 
@@ -368,6 +357,7 @@ class BlockCompiler(ValueCompiler):
         if unit is None:
             rt.budget.spend(len(text) // 2 + 1)
             unit = rt.units[key] = compile_tree(parse(text, name), strict=self.strict)
+        rt.budget.spend(unit.weight)
         if unit.macros:
             rt.macros = {**unit.macros, **rt.macros}
         rt.depth += 1
@@ -454,8 +444,8 @@ class ForeachCompiler:
 
     def compiled(self) -> Render:
         """Compile the loop; afterwards its variables are what they were before."""
-        value, body = self.compiler.value(self.node.items), self.compiler.block(self.node.body)
-        name, items_of = self.node.variable, self.items
+        value, name, items_of = self.compiler.value(self.node.items), self.node.variable, self.items
+        each = (self.compiler.block(self.node.body), name, self.node.weight)
 
         def run(rt: Runtime) -> None:
             items = items_of(value(rt))
@@ -468,9 +458,9 @@ class ForeachCompiler:
             scope.set("foreach", loop)
             try:
                 if type(scope) is GlobalScope:
-                    rounds(rt, body, items, loop, scope.variables, name)
+                    rounds(rt, each, items, loop, scope.variables)
                 else:
-                    scoped_rounds(rt, body, items, loop, scope, name)
+                    scoped_rounds(rt, each, items, loop, scope)
             except Break as stop:
                 if stop.scope is not None and stop.scope is not loop:
                     raise
@@ -481,25 +471,52 @@ class ForeachCompiler:
         return run
 
 
-def rounds(rt: Runtime, body: Render, items: list[object], loop: Loop, variables: dict[str, object], name: str) -> None:
+def rounds(rt: Runtime, node: Round, items: list[object], loop: Loop, variables: dict[str, object]) -> None:
     """Run a loop outside of macros, where setting a variable is just that."""
-    length = len(items)
+    body, name, weight = node
+    budget = rt.budget
+    last = len(items) - 1
     for index, item in enumerate(items):
+        budget.left -= weight
+        if budget.left < 0:
+            budget.check()
         loop.index = index
         variables["velocityCount"] = index + 1
-        variables["velocityHasNext"] = index + 1 < length
+        variables["velocityHasNext"] = index < last
         variables[name] = item
         body(rt)
 
 
-def scoped_rounds(rt: Runtime, body: Render, items: list[object], loop: Loop, scope: Scope, name: str) -> None:
+def scoped_rounds(rt: Runtime, node: Round, items: list[object], loop: Loop, scope: Scope) -> None:
     """Run a loop inside a macro, whose variables are set in all scopes around as well."""
+    body, name, weight = node
+    last = len(items) - 1
     for index, item in enumerate(items):
+        rt.budget.spend(weight)
         loop.index = index
         scope.set("velocityCount", index + 1)
-        scope.set("velocityHasNext", index + 1 < len(items))
+        scope.set("velocityHasNext", index < last)
         scope.set(name, item)
         body(rt)
+
+
+def if_else(test: Evaluate, then: Render, otherwise: Render | None) -> Render:
+    """Return the closure of an #if without #elseif."""
+    if otherwise is None:
+
+        def run_if(rt: Runtime) -> None:
+            if test(rt):
+                then(rt)
+
+        return run_if
+
+    def run_if_else(rt: Runtime) -> None:
+        if test(rt):
+            then(rt)
+        else:
+            otherwise(rt)
+
+    return run_if_else
 
 
 def text_part(text: str) -> Render:
@@ -522,14 +539,11 @@ def break_nearest(_rt: Runtime) -> None:
 
 
 def sequence(parts: tuple[Render, ...]) -> Render:
-    """Return the closure that runs all parts and pays for them."""
-    cost = len(parts) + 1
+    """Return the closure that runs all parts; what repeats a block pays for it."""
+    if len(parts) == 1:
+        return parts[0]
 
     def run(rt: Runtime) -> None:
-        budget = rt.budget
-        budget.left -= cost
-        if budget.left < 0:
-            budget.check()
         for part in parts:
             part(rt)
 

@@ -1,7 +1,7 @@
 """Parses references, literals and operators: everything between a `$` or `(` and its end.
 
 Scannerless recursive descent over the source text. The rules that look odd are Velocity 1.7's: names may contain
-`-`, a number takes the `-` before it, so `$n -1` is two operands and an error, and `and`, `or`, `lt`, ... are operators.
+`-`, a number takes the `-` before it, so `$n -1` is two operands and an error, and `and`, `or`, `lt` are operators.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from infraxys.velocity.nodes import (
     Block,
     Call,
     Expression,
+    Group,
     Index,
     Interpolated,
     ListLiteral,
@@ -198,7 +199,7 @@ class ExpressionParser:
         self.shared.depth -= 1
         text = self.text[start + 1 : self.at]
         self.expect(")", "after the expression")
-        return inside, text
+        return Group(inside), text
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -216,11 +217,15 @@ class ExpressionParser:
             return self.bracketed()
         if char == "{":
             return self.map_literal()
-        match = WORD.match(self.text, start)
-        if match and match.group() in {"true", "false"}:
-            self.at = match.end()
-            return Literal(match.group() == "true")
-        self.fail(f"Expected a value, found {self.found()}", hint="text stands in quotes, a variable starts with $")
+        return self.boolean()
+
+    def boolean(self) -> Literal:
+        """Parse `true` or `false`, the only words that are values."""
+        match = WORD.match(self.text, self.at)
+        if match is None or match.group() not in {"true", "false"}:
+            self.fail(f"Expected a value, found {self.found()}", hint="text stands in quotes, a variable starts with $")
+        self.at = match.end()
+        return Literal(match.group() == "true")
 
     def expression_reference(self) -> Reference:
         """Parse a reference that must stand here."""
@@ -250,7 +255,7 @@ class ExpressionParser:
         self.at = match.end()
         raw = match.group(1)
         text = raw.replace(quote * 2, quote) if quote in raw else raw
-        if "\\u" in text:
+        if quote == '"' and "\\u" in text:
             text = UNICODE_ESCAPE.sub(lambda found: chr(int(found.group(1), 16)), text)
         if quote == "'" or ("$" not in text and "#" not in text):
             return Literal(text)

@@ -1,7 +1,7 @@
 """The Java methods that a template may call on strings, lists, maps, numbers and booleans: this table and nothing else.
 
-A method is a name and overloads; an overload is the types of its parameters, one letter each, and the function behind it,
-which takes the budget, the value and the arguments:
+A method is a name and overloads. An overload is the types of its parameters, one letter each, and the function behind
+it, which takes the budget, the value and the arguments:
 
     S string or null   I integer   N number   B boolean   L list or null   M map or null   O anything
 """
@@ -9,21 +9,21 @@ which takes the budget, the value and the arguments:
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infraxys.velocity import patterns
-from infraxys.velocity.objects import Entry, Items, capital, host_method, host_property, is_host
+from infraxys.velocity.objects import Entry, Items, capital, host_function, host_property, is_host
 from infraxys.velocity.values import equal_objects, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infraxys.velocity.limits import Budget
-    from infraxys.velocity.objects import Invoke
 
 Function: TypeAlias = "Callable[..., Any]"
 Overload: TypeAlias = tuple[str, Function]
+Invoke: TypeAlias = "Callable[[Budget, Any, list[Any]], Any]"
 
 ACCEPTS: dict[str, tuple[type, ...]] = {
     "S": (str, type(None)),
@@ -122,20 +122,20 @@ def split(budget: Budget, text: str, pattern: str | None, limit: int = 0) -> lis
 
 
 STRING: dict[str, tuple[Overload, ...]] = {
-    "length": (("", lambda b, s: len(s)),),
-    "isEmpty": (("", lambda b, s: not s),),
+    "length": (("", lambda _b, s: len(s)),),
+    "isEmpty": (("", lambda _b, s: not s),),
     "trim": (("", java_trim),),
-    "strip": (("", lambda b, s: s.strip()),),
+    "strip": (("", lambda _b, s: s.strip()),),
     "substring": (("I", substring), ("II", substring)),
-    "charAt": (("I", lambda b, s, i: s[within(i, len(s))]),),
-    "contains": (("S", lambda b, s, x: needed(x) in s),),
+    "charAt": (("I", lambda _b, s, i: s[within(i, len(s))]),),
+    "contains": (("S", lambda _b, s, x: needed(x) in s),),
     "startsWith": (
-        ("S", lambda b, s, x: s.startswith(needed(x))),
-        ("SI", lambda b, s, x, i: i >= 0 and s.startswith(needed(x), i)),
+        ("S", lambda _b, s, x: s.startswith(needed(x))),
+        ("SI", lambda _b, s, x, i: i >= 0 and s.startswith(needed(x), i)),
     ),
-    "endsWith": (("S", lambda b, s, x: s.endswith(needed(x))),),
-    "equals": (("O", lambda b, s, x: isinstance(x, str) and s == x),),
-    "equalsIgnoreCase": (("S", lambda b, s, x: x is not None and s.lower() == x.lower()),),
+    "endsWith": (("S", lambda _b, s, x: s.endswith(needed(x))),),
+    "equals": (("O", lambda _b, s, x: isinstance(x, str) and s == x),),
+    "equalsIgnoreCase": (("S", lambda _b, s, x: x is not None and s.lower() == x.lower()),),
     "indexOf": (("S", index_of), ("I", index_of), ("SI", index_of), ("II", index_of)),
     "lastIndexOf": (("S", last_index_of), ("I", last_index_of), ("SI", last_index_of), ("II", last_index_of)),
     "replace": (("SS", lambda b, s, x, y: patterns.replace_text(s, needed(x), needed(y), b)),),
@@ -148,7 +148,7 @@ STRING: dict[str, tuple[Overload, ...]] = {
     "compareToIgnoreCase": (("S", lambda b, s, x: compare_strings(b, s.lower(), needed(x).lower())),),
     "toUpperCase": (("", lambda b, s: b.made(s.upper())),),
     "toLowerCase": (("", lambda b, s: b.made(s.lower())),),
-    "toString": (("", lambda b, s: s),),
+    "toString": (("", lambda _b, s: s),),
     "hashCode": (("", string_hash),),
 }
 
@@ -170,7 +170,7 @@ def list_insert(budget: Budget, items: list[object], index: int, item: object) -
     return ""
 
 
-def list_add_all(budget: Budget, items: list[object], *arguments: Any) -> bool:  # noqa: ANN401 - (list) or (index, list)
+def list_add_all(budget: Budget, items: list[object], *arguments: Any) -> bool:
     """Append or insert all items of another list."""
     more = arguments[-1]
     if more is None:
@@ -242,23 +242,23 @@ def value_hash(budget: Budget, value: object) -> int:
 
 
 LIST_READ: dict[str, tuple[Overload, ...]] = {
-    "size": (("", lambda b, l: len(l)),),
-    "isEmpty": (("", lambda b, l: not l),),
-    "get": (("I", lambda b, l, i: l[within(i, len(l))]),),
-    "contains": (("O", lambda b, l, x: list_index_of(b, l, x) >= 0),),
+    "size": (("", lambda _b, v: len(v)),),
+    "isEmpty": (("", lambda _b, v: not v),),
+    "get": (("I", lambda _b, v, i: v[within(i, len(v))]),),
+    "contains": (("O", lambda b, v, x: list_index_of(b, v, x) >= 0),),
     "indexOf": (("O", list_index_of),),
     "lastIndexOf": (("O", list_last_index_of),),
     "subList": (("II", sub_list),),
-    "iterator": (("", lambda b, l: Items(list(l))),),
-    "equals": (("O", lambda b, l, x: equal_objects(l, x, b)),),
-    "toString": (("", lambda b, l: to_text(l, b)),),
+    "iterator": (("", lambda _b, v: Items(list(v))),),
+    "equals": (("O", lambda b, v, x: equal_objects(v, x, b)),),
+    "toString": (("", lambda b, v: to_text(v, b)),),
     "hashCode": (("", list_hash),),
 }
 LIST: dict[str, tuple[Overload, ...]] = LIST_READ | {
     "set": (("IO", list_set),),
     "add": (("O", list_add), ("IO", list_insert)),
     "addAll": (("L", list_add_all), ("IL", list_add_all)),
-    "remove": (("I", lambda b, l, i: l.pop(within(i, len(l)))), ("O", list_remove)),
+    "remove": (("I", lambda _b, v, i: v.pop(within(i, len(v)))), ("O", list_remove)),
     "clear": (("", cleared),),
 }
 
@@ -266,17 +266,17 @@ LIST: dict[str, tuple[Overload, ...]] = LIST_READ | {
 # -- maps -------------------------------------------------------------------------------------------------------------
 
 
-def key_of(value: object) -> object:
-    """Return a value that can be a key; lists, maps and hosts that are none raise."""
-    if isinstance(value, list | dict | tuple):
-        raise JavaError("a list or map cannot be the key of a map")
-    return value
+def can_be_key(value: object) -> bool:
+    """Whether a value can be the key of a map."""
+    return not isinstance(value, list | dict | tuple)
 
 
 def map_put(budget: Budget, entries: dict[object, object], key: object, value: object) -> object:
     """Set an entry, return the value before."""
     budget.room(len(entries) + 1)
-    before = entries.get(key_of(key))
+    if not can_be_key(key):
+        raise JavaError("a list or map cannot be the key of a map")
+    before = entries.get(key)
     entries[key] = value
     return before
 
@@ -303,19 +303,19 @@ def entry_set(budget: Budget, entries: dict[object, object]) -> list[object]:
 
 
 MAP: dict[str, tuple[Overload, ...]] = {
-    "size": (("", lambda b, m: len(m)),),
-    "isEmpty": (("", lambda b, m: not m),),
-    "get": (("O", lambda b, m, k: m.get(key_of(k))),),
+    "size": (("", lambda _b, m: len(m)),),
+    "isEmpty": (("", lambda _b, m: not m),),
+    "get": (("O", lambda _b, m, k: m.get(k) if can_be_key(k) else None),),
     "put": (("OO", map_put),),
     "putAll": (("M", map_put_all),),
-    "containsKey": (("O", lambda b, m, k: key_of(k) in m),),
+    "containsKey": (("O", lambda _b, m, k: can_be_key(k) and k in m),),
     "containsValue": (("O", lambda b, m, v: list_index_of(b, list(m.values()), v) >= 0),),
-    "remove": (("O", lambda b, m, k: m.pop(key_of(k), None)),),
+    "remove": (("O", lambda _b, m, k: m.pop(k, None) if can_be_key(k) else None),),
     "clear": (("", cleared),),
     "keySet": (("", lambda b, m: listed(b, list(m))),),
     "values": (("", lambda b, m: listed(b, list(m.values()))),),
     "entrySet": (("", entry_set),),
-    "getOrDefault": (("OO", lambda b, m, k, d: m.get(key_of(k), d)),),
+    "getOrDefault": (("OO", lambda _b, m, k, d: m.get(k, d) if can_be_key(k) else d),),
     "equals": (("O", lambda b, m, x: equal_objects(m, x, b)),),
     "toString": (("", lambda b, m: to_text(m, b)),),
 }
@@ -334,7 +334,7 @@ def int_hash(_budget: Budget, value: int) -> int:
 
 def to_integer(_budget: Budget, value: float, bits: int = 32) -> int:
     """Convert as Java: integers wrap, floating point numbers stop at the bounds."""
-    if isinstance(value, float):
+    if type(value) is float:
         if value != value:  # noqa: PLR0124 - only NaN differs from itself
             return 0
         bound = 2 ** (bits - 1)
@@ -352,7 +352,7 @@ def compare_values(_budget: Budget, value: float, other: float) -> int:
 NUMBER: dict[str, tuple[Overload, ...]] = {
     "intValue": (("", to_integer),),
     "longValue": (("", lambda b, n: to_integer(b, n, 64)),),
-    "doubleValue": (("", lambda b, n: float(n)),),
+    "doubleValue": (("", lambda _b, n: float(n)),),
     "compareTo": (("N", compare_values),),
     "equals": (("O", lambda b, n, x: equal_objects(n, x, b)),),
     "toString": (("", lambda b, n: to_text(n, b)),),
@@ -367,11 +367,11 @@ def float_hash(value: float) -> int:
 
 
 BOOLEAN: dict[str, tuple[Overload, ...]] = {
-    "booleanValue": (("", lambda b, x: x),),
-    "compareTo": (("B", lambda b, x, y: x - y),),
-    "equals": (("O", lambda b, x, y: x is y),),
+    "booleanValue": (("", lambda _b, x: x),),
+    "compareTo": (("B", lambda _b, x, y: x - y),),
+    "equals": (("O", lambda _b, x, y: x is y),),
     "toString": (("", lambda b, x: to_text(x, b)),),
-    "hashCode": (("", lambda b, x: 1231 if x else 1237),),
+    "hashCode": (("", lambda _b, x: 1231 if x else 1237),),
 }
 
 TABLES: dict[type, dict[str, tuple[Overload, ...]]] = {
@@ -429,8 +429,9 @@ def plain_method(kind: type, name: str, count: int) -> Invoke | None:
 
 def find_method(kind: type, name: str, count: int) -> Invoke | None:
     """Return how to call a method of any value, or None. What it gives is NotImplemented when no overload fits."""
-    if hasattr(kind, "VTL_METHODS"):
-        return host_method(kind, name, count)
+    function = host_function(kind, name, count)
+    if function is not None:
+        return lambda _budget, value, arguments: function(value, *arguments)
     return plain_method(kind, name, count)
 
 
@@ -443,7 +444,7 @@ def find_property(kind: type, name: str) -> Callable[[Any], object] | None:
     for overload_name in ("is" + capital(name), "is" + name[0].lower() + name[1:]):
         for types, function in table_of(kind).get(overload_name, ()):
             if not types:
-                return lambda value, function=function: function(None, value)
+                return partial(function, None)
     return None
 
 

@@ -95,7 +95,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`left operator right`; the texts stand in for a null operand of a concatenation, `offset` is behind the operator."""
+    """`left operator right`; the texts stand in for a null operand of a sum, `offset` is behind the operator."""
 
     operator: str
     left: Expression
@@ -121,7 +121,16 @@ class Not:
     operand: Expression
 
 
-Expression: TypeAlias = Reference | Literal | Interpolated | ListLiteral | MapLiteral | Range | Binary | Logical | Not
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`(inside)`."""
+
+    inside: Expression
+
+
+Expression: TypeAlias = (
+    Group | Reference | Literal | Interpolated | ListLiteral | MapLiteral | Range | Binary | Logical | Not
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +154,14 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Foreach:
-    """`#foreach(variable in items) body #end`."""
+    """`#foreach(variable in items) body #end`; `weight` is what a round costs in steps."""
 
     variable: str
     items: Expression
     items_text: str
     items_offset: int
     body: Block
+    weight: int
     offset: int
 
 
@@ -172,6 +182,7 @@ class MacroCall:
     name: str
     arguments: tuple[Argument, ...]
     body: Block | None
+    weight: int
     text: str
     parenthesised: bool
     offset: int
@@ -183,6 +194,7 @@ class Define:
 
     name: str
     body: Block
+    weight: int
     offset: int
 
 
@@ -236,6 +248,7 @@ class MacroDefinition:
     name: str
     parameters: tuple[str, ...]
     body: Block
+    weight: int
     source: Source
 
 
@@ -245,4 +258,5 @@ class Tree:
 
     source: Source
     body: Block = ()
+    weight: int = 1
     macros: dict[str, MacroDefinition] = field(default_factory=dict)

@@ -21,14 +21,12 @@ returns for the rest of the render.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from infraxys.velocity.limits import Budget
-
-Invoke: TypeAlias = "Callable[[Budget, Any, list[Any]], object]"
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -71,8 +69,8 @@ def accepts(function: Callable[..., object], count: int | None) -> bool:
     return not keywords and required <= count and (unlimited or count <= len(positional))
 
 
-def host_method(kind: type, name: str, count: int) -> Invoke | None:
-    """Return how to call an allowed method with `count` arguments, or None."""
+def host_function(kind: type, name: str, count: int) -> Callable[..., object] | None:
+    """Return an allowed method that takes the object and `count` arguments, or None."""
     function = member(kind, name)
     if function is None:
         return None
@@ -80,18 +78,14 @@ def host_method(kind: type, name: str, count: int) -> Invoke | None:
     target = inspect.getattr_static(kind, name).__get__(None, kind) if static else function
     if not accepts(target, count if static else count + 1):
         return None
-    if getattr(target, "returns_void", False):
+    if not getattr(target, "returns_void", False):
+        return function
 
-        def invoke_void(_budget: Budget, value: object, arguments: list[object]) -> object:
-            result = function(value, *arguments)
-            return "" if result is None else result
+    def void(value: object, *arguments: object) -> object:
+        result = function(value, *arguments)
+        return "" if result is None else result
 
-        return invoke_void
-
-    def invoke(_budget: Budget, value: object, arguments: list[object]) -> object:
-        return function(value, *arguments)
-
-    return invoke
+    return void
 
 
 def capital(name: str) -> str:
@@ -102,15 +96,15 @@ def capital(name: str) -> str:
 def host_property(kind: type, name: str) -> Callable[[object], object] | None:
     """Return the getter behind `.name`: getName, getname, get("name"), isName; or None."""
     for getter in ("get" + capital(name), "get" + name[0].lower() + name[1:]):
-        function = member(kind, getter)
-        if function is not None and host_method(kind, getter, 0) is not None:
+        function = host_function(kind, getter, 0)
+        if function is not None:
             return function
-    generic = member(kind, "get")
-    if generic is not None and host_method(kind, "get", 1) is not None:
+    generic = host_function(kind, "get", 1)
+    if generic is not None:
         return lambda value: generic(value, name)
     for getter in ("is" + capital(name), "is" + name[0].lower() + name[1:]):
-        function = member(kind, getter)
-        if function is not None and host_method(kind, getter, 0) is not None:
+        function = host_function(kind, getter, 0)
+        if function is not None:
             return function
     return None
 
@@ -118,11 +112,11 @@ def host_property(kind: type, name: str) -> Callable[[object], object] | None:
 def host_setter(kind: type, name: str) -> Callable[[object, object], object] | None:
     """Return what `#set($x.name = ...)` calls: setName, setname or put("name", ...); or None."""
     for setter in ("set" + capital(name), "set" + name[0].lower() + name[1:]):
-        function = member(kind, setter)
-        if function is not None and host_method(kind, setter, 1) is not None:
+        function = host_function(kind, setter, 1)
+        if function is not None:
             return function
-    generic = member(kind, "put")
-    if generic is not None and host_method(kind, "put", 2) is not None:
+    generic = host_function(kind, "put", 2)
+    if generic is not None:
         return lambda value, item: generic(value, name, item)
     return None
 
@@ -190,21 +184,7 @@ class Loop:
     """`$foreach`: where the innermost loop stands. Templates may keep values in it."""
 
     VTL_METHODS: ClassVar[frozenset[str]] = frozenset(
-        {
-            "getIndex",
-            "getCount",
-            "getHasNext",
-            "hasNext",
-            "isFirst",
-            "getFirst",
-            "isLast",
-            "getLast",
-            "getParent",
-            "getTopmost",
-            "get",
-            "put",
-            "toString",
-        }  # fmt: skip
+        ["getIndex", "getCount", "getHasNext", "hasNext", "getFirst", "isFirst", "getLast", "isLast", "getParent", "getTopmost", "get", "put", "toString"]
     )
     __slots__ = ("index", "length", "parent", "store")
 

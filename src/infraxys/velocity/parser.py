@@ -60,7 +60,7 @@ def parse(text: str, name: str) -> Tree:
     except RecursionError:
         error = VelocityParseError("The template is nested too deeply")
         raise error.locate(source, parser.at) from None
-    return Tree(source, body, parser.shared.macros)
+    return Tree(source, body, parser.shared.nodes + 1, parser.shared.macros)
 
 
 class Parser(ExpressionParser):
@@ -99,15 +99,16 @@ class Parser(ExpressionParser):
                 nodes.append(Text(match.group() if match else ""))
         return self.joined(nodes), ""
 
-    def body(self, name: str, start: int) -> Block:
-        """Parse the block of a directive and its #end."""
+    def body(self, name: str, start: int) -> tuple[Block, int]:
+        """Parse the block of a directive and its #end; returns the block and its weight in steps."""
         self.enter(start)
+        before = self.shared.nodes
         body, end = self.block(frozenset({"end"}))
         self.shared.depth -= 1
         if not end:
             self.fail(f"#{name} has no #end", start)
         self.finish_end()
-        return body
+        return body, self.shared.nodes - before + 1
 
     @staticmethod
     def joined(nodes: list[Node]) -> Block:
@@ -137,9 +138,9 @@ class Parser(ExpressionParser):
         text, start = self.text, self.at
         self.at = text.index("$", start) + 1
         nodes.append(Text(text[start : self.at]))
-        if ESCAPED_BANG.match(text, self.at):
-            self.at += 1
-        elif text.startswith("!", self.at) and not text.startswith(("{", "$"), self.at + 1):
+        if ESCAPED_BANG.match(text, self.at) or (
+            text.startswith("!", self.at) and not text.startswith(("{", "$"), self.at + 1)
+        ):
             self.at += 1
 
     def backslash(self, nodes: list[Node]) -> None:
@@ -215,15 +216,17 @@ class Parser(ExpressionParser):
 
     def named(self, word: str, start: int) -> Node | None:
         """Parse the directive `word` behind its name."""
-        if word == "foreach":
-            return self.foreach(start)
         if word == "macro":
             self.macro(start)
             return None
+        if word == "foreach":
+            return self.foreach(start)
         if word == "define":
             return self.define(start)
-        if word == "literal":
-            return self.literal(start)
+        return self.literal(start) if word == "literal" else self.simple(word, start)
+
+    def simple(self, word: str, start: int) -> Node:
+        """Parse a directive that has no block."""
         arguments = self.directive_arguments(word)
         if word == "stop":
             return Stop(start)
@@ -357,10 +360,9 @@ class Parser(ExpressionParser):
             or arguments[2].word
         ):
             self.fail("#foreach is written #foreach($item in $list)", start)
-        variable, _, items = arguments
-        body = self.body("foreach", start)
-        assert isinstance(variable.value, Reference)
-        return Foreach(variable.value.root, items.value, items.text, items.offset, body, start)
+        root, items = arguments[0].value.root, arguments[2]
+        body, weight = self.body("foreach", start)
+        return Foreach(root, items.value, items.text, items.offset, body, weight, start)
 
     def macro(self, start: int) -> None:
         """Parse #macro behind its name, to its #end; the first definition of a name wins."""
@@ -372,16 +374,16 @@ class Parser(ExpressionParser):
             if not isinstance(argument.value, Reference) or argument.value.steps:
                 self.fail(f"'{argument.text}' is no parameter of a macro", argument.offset)
             parameters.append(argument.value.root)
-        body = self.body("macro", start)
+        body, weight = self.body("macro", start)
         name = arguments[0].text
-        self.shared.macros.setdefault(name, MacroDefinition(name, tuple(parameters), body, self.source))
+        self.shared.macros.setdefault(name, MacroDefinition(name, tuple(parameters), body, weight, self.source))
 
     def define(self, start: int) -> Define:
         """Parse #define behind its name, to its #end."""
         arguments = self.directive_arguments("define") or []
         if len(arguments) != 1 or not isinstance(arguments[0].value, Reference):
             self.fail("#define is written #define($name)", start)
-        return Define(arguments[0].value.root, self.body("define", start), start)
+        return Define(arguments[0].value.root, *self.body("define", start), start)
 
     def literal(self, start: int) -> Text:
         """Parse #literal() behind its name; its block is text, but must be well-formed."""
@@ -400,15 +402,13 @@ class Parser(ExpressionParser):
     def macro_call(self, word: str, start: int) -> MacroCall | Text:
         """Parse `#word...` that is no directive: a macro's call or just text, which shows when it is rendered."""
         arguments = self.directive_arguments(word)
-        if arguments is None:
-            name, body = word, None
-            if word.startswith("@"):
+        name, body, weight = word, None, 1
+        if word.startswith("@"):
+            if arguments is None:
                 return Text(self.text[start : self.at])
-        elif word.startswith("@"):
-            name, body = word[1:], self.body(word, start)
-        else:
-            name, body = word, None
+            name = word[1:]
+            body, weight = self.body(word, start)
         if name in self.shared.macros:
             self.no_words(arguments or [], word)
         text = self.text[start : self.at]
-        return MacroCall(name, tuple(arguments or ()), body, text, arguments is not None, start)
+        return MacroCall(name, tuple(arguments or ()), body, weight, text, arguments is not None, start)

@@ -1,4 +1,4 @@
-"""Java's regular expressions for replaceAll, replaceFirst, matches and split, on the `regex` module with a time limit."""
+"""Java's regular expressions for replaceAll, replaceFirst, matches and split, on `regex` with a time limit."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def plain(pattern: str) -> bool:
 
 def found_in(pattern: str, text: str, budget: Budget) -> list[regex.Match[str]]:
     """Return all matches."""
+    budget.spend(len(text) // 64 + 4)
     seconds = min(REGEX_SECONDS, budget.time_left())
     matches: list[regex.Match[str]] = []
     try:
@@ -96,6 +97,7 @@ def matches(text: str, pattern: str, budget: Budget) -> bool:
     """Whether the pattern matches all of the text."""
     if plain(pattern):
         return text == pattern
+    budget.spend(len(text) // 64 + 4)
     try:
         return compiled(pattern).fullmatch(text, timeout=min(REGEX_SECONDS, budget.time_left())) is not None
     except TimeoutError:

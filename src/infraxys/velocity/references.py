@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from infraxys.velocity.calls import Method, call_of
 from infraxys.velocity.errors import (
     LimitError,
     MethodError,
@@ -15,12 +16,13 @@ from infraxys.velocity.errors import (
     VelocityError,
     close_names,
 )
-from infraxys.velocity.methods import find_method, find_property, known_members
+from infraxys.velocity.methods import find_property, known_members
 from infraxys.velocity.nodes import (
     Binary,
     Block,
     Call,
     Expression,
+    Group,
     Index,
     Interpolated,
     ListLiteral,
@@ -35,7 +37,7 @@ from infraxys.velocity.nodes import (
 )
 from infraxys.velocity.objects import host_setter
 from infraxys.velocity.runtime import Break, Stop
-from infraxys.velocity.values import ORDER, calculate, equal, is_number, to_text, type_name
+from infraxys.velocity.values import ARITHMETIC, ORDER, calculate, equal, is_number, to_text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from infraxys.velocity.runtime import Evaluate, Render, Runtime
 
     Apply = Callable[[Runtime, Any], Any]
-
-CONTROL = (Break, Stop)
 
 
 class ValueCompiler:
@@ -64,34 +64,50 @@ class ValueCompiler:
         """Raise an error with its place."""
         raise error.locate(self.source, offset)
 
-    def wrapped(self, error: Exception, what: str, offset: int) -> VelocityError:
-        """Return what to raise for an exception of a method or of the host."""
+    def reraise(self, error: Exception, what: str, offset: int) -> NoReturn:
+        """Raise on, with its place, an exception that a method, the host or a value inside caused."""
         if isinstance(error, VelocityError):
-            return error.locate(self.source, offset)
+            error.locate(self.source, offset)
+        if isinstance(error, VelocityError | Break | Stop):
+            raise error
         if isinstance(error, RecursionError):
-            return LimitError("The template calls too deeply").locate(self.source, offset)
+            raise LimitError("The template calls too deeply").locate(self.source, offset) from None
         # Built-in exceptions are mistakes of the host: their text is for its log (it is the cause), not for authors.
         own = type(error).__module__ == "builtins" and not isinstance(error, ValueError)
         reason = type(error).__name__ if own else str(error)
-        return MethodError(f"{what} failed: {reason}", snippet=what).locate(self.source, offset)
+        raise MethodError(f"{what} failed: {reason}", snippet=what).locate(self.source, offset) from error
 
     # -- values -------------------------------------------------------------------------------------------------------
 
-    def value(self, node: Expression, *, operand: bool = False) -> Evaluate:
-        """Compile a value; `operand` says that strict mode allows it to be an unset variable."""
+    def operand(self, node: Expression, *, inside_if: bool) -> Evaluate:
+        """Compile the operand of `!`, `&&`, `||`, parentheses or #if: below an #if it may be an unset variable."""
         if isinstance(node, Reference):
-            return self.reference(node, strict=self.strict and not (operand and not node.steps))
+            return self.reference(node, strict=self.strict and not (inside_if and not node.steps))
+        return self.value(node, inside_if=inside_if)
+
+    def value(self, node: Expression, *, inside_if: bool = False) -> Evaluate:
+        """Compile a value."""
+        if isinstance(node, Group):
+            return self.operand(node.inside, inside_if=inside_if)
+        if isinstance(node, Reference):
+            return self.reference(node, strict=self.strict)
         if isinstance(node, Literal):
             constant = node.value
             return lambda _rt: constant
+        if isinstance(node, Binary | Logical | Not):
+            return self.operation(node, inside_if=inside_if)
+        return self.interpolated(node) if isinstance(node, Interpolated) else self.collection(node)
+
+    def interpolated(self, node: Interpolated) -> Evaluate:
+        """Compile a string that is a template of its own."""
+        render = type(self)(node.source, strict=self.strict).block(node.body)
+        return lambda rt: rt.captured(render)
+
+    def operation(self, node: Binary | Logical | Not, *, inside_if: bool) -> Evaluate:
+        """Compile an operation."""
         if isinstance(node, Binary):
-            return self.binary(node)
-        if isinstance(node, Logical | Not):
-            return self.truth(node, operand=operand)
-        if isinstance(node, Interpolated):
-            render = type(self)(node.source, strict=self.strict).block(node.body)
-            return lambda rt: rt.captured(render)
-        return self.collection(node)
+            return self.binary(node, inside_if=inside_if)
+        return self.truth(node, inside_if=inside_if)
 
     def collection(self, node: ListLiteral | MapLiteral | Range) -> Evaluate:
         """Compile a list, map or range."""
@@ -137,10 +153,12 @@ class ValueCompiler:
 
     # -- operators ----------------------------------------------------------------------------------------------------
 
-    def truth(self, node: Expression, *, operand: bool) -> Evaluate:
-        """Compile a condition. Null and false are false, and so is any literal and sum but `true`."""
+    def truth(self, node: Expression, *, inside_if: bool) -> Evaluate:
+        """Compile a condition: null and false are false; so is, unevaluated, any literal or sum but `true`."""
+        if isinstance(node, Group):
+            return self.truth(node.inside, inside_if=inside_if)
         if isinstance(node, Reference):
-            value = self.value(node, operand=operand)
+            value = self.operand(node, inside_if=inside_if)
 
             def test(rt: Runtime) -> bool:
                 found = value(rt)
@@ -148,33 +166,29 @@ class ValueCompiler:
 
             return test
         if isinstance(node, Logical):
-            left, right = self.truth(node.left, operand=operand), self.truth(node.right, operand=operand)
-            if node.operator == "and":
-                return lambda rt: left(rt) and right(rt)
-            return lambda rt: left(rt) or right(rt)
+            return self.logical(node, inside_if=inside_if)
         if isinstance(node, Not):
-            inner = self.truth(node.operand, operand=operand)
+            inner = self.truth(node.operand, inside_if=inside_if)
             return lambda rt: not inner(rt)
-        if isinstance(node, Binary) and node.operator not in {"+", "-", "*", "/", "%"}:
-            return self.binary(node)
-        if isinstance(node, Literal):
-            constant = node.value is True
-            return lambda _rt: constant
-        value = self.value(node)
+        if isinstance(node, Binary) and node.operator not in ARITHMETIC:
+            return self.binary(node, inside_if=inside_if)
+        constant = isinstance(node, Literal) and node.value is True
+        return lambda _rt: constant
 
-        def always_false(rt: Runtime) -> bool:
-            value(rt)
-            return False
+    def logical(self, node: Logical, *, inside_if: bool) -> Evaluate:
+        """Compile `&&` or `||`."""
+        left, right = self.truth(node.left, inside_if=inside_if), self.truth(node.right, inside_if=inside_if)
+        if node.operator == "and":
+            return lambda rt: left(rt) and right(rt)
+        return lambda rt: left(rt) or right(rt)
 
-        return always_false
-
-    def binary(self, node: Binary) -> Evaluate:
+    def binary(self, node: Binary, *, inside_if: bool) -> Evaluate:
         """Compile a comparison or calculation."""
-        left, right = self.value(node.left), self.value(node.right)
-        if node.operator == "==":
-            return self.equality(left, right, same=True)
-        if node.operator == "!=":
-            return self.equality(left, right, same=False)
+        left, right = self.value(node.left, inside_if=inside_if), self.value(node.right, inside_if=inside_if)
+        if node.operator in {"==", "!="} and isinstance(node.right, Literal):
+            return self.equality_with(left, node.right.value, same=node.operator == "==")
+        if node.operator in {"==", "!="}:
+            return self.equality(left, right, same=node.operator == "==")
         if node.operator in ORDER:
             return self.order(node, left, right)
         operator, left_text, right_text = node.operator, node.left_text, node.right_text
@@ -209,6 +223,19 @@ class ValueCompiler:
 
         return compare
 
+    @staticmethod
+    def equality_with(left: Evaluate, constant: object, *, same: bool) -> Evaluate:
+        """Compile `==` or `!=` with a literal on the right."""
+        kind = type(constant)
+
+        def compare(rt: Runtime) -> bool:
+            one = left(rt)
+            if type(one) is kind:
+                return (one == constant) is same
+            return equal(one, constant, rt.budget) is same
+
+        return compare
+
     def order(self, node: Binary, left: Evaluate, right: Evaluate) -> Evaluate:
         """Compile `<` and its like: false unless both sides are numbers, in strict mode an error."""
         compare, strict, operator = ORDER[node.operator], self.strict, node.operator
@@ -228,22 +255,23 @@ class ValueCompiler:
 
     def reference(self, node: Reference, *, strict: bool) -> Evaluate:
         """Compile the value of a reference."""
-        root = self.root(node, strict=strict)
+        name, offset = node.root, node.offset
+
+        def root(rt: Runtime) -> Any:
+            try:
+                return rt.get(name)
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Reading ${name}", offset)
+
         if not node.steps:
-            return root
+            return self.strict_root(node) if strict else root
         steps = tuple(self.step(step) for step in node.steps)
-        if strict:
-            return self.strict_chain(node, root, steps)
         if len(steps) == 1:
-            (only,) = steps
+            return self.single(node, steps[0], strict=strict)
+        if strict:
+            return self.strict_chain(node, steps)
 
-            def single(rt: Runtime) -> Any:  # noqa: ANN401 - a value of a template
-                value = root(rt)
-                return None if value is None else only(rt, value)
-
-            return single
-
-        def chain(rt: Runtime) -> Any:  # noqa: ANN401 - a value of a template
+        def chain(rt: Runtime) -> Any:
             value = root(rt)
             for step in steps:
                 if value is None:
@@ -253,46 +281,62 @@ class ValueCompiler:
 
         return chain
 
-    def root(self, node: Reference, *, strict: bool) -> Evaluate:
-        """Compile the look-up of a variable."""
-        name, offset, text = node.root, node.offset, node.text
+    def strict_root(self, node: Reference) -> Evaluate:
+        """Compile the look-up of a variable that must be set."""
+        name, offset = node.root, node.offset
 
-        def lenient_get(rt: Runtime) -> Any:  # noqa: ANN401 - a value of a template
-            try:
-                return rt.get(name)
-            except CONTROL:
-                raise
-            except Exception as error:
-                raise self.wrapped(error, f"Reading ${name}", offset) from error
-
-        def strict_get(rt: Runtime) -> Any:  # noqa: ANN401 - a value of a template
+        def root(rt: Runtime) -> Any:
             try:
                 value = rt.get(name)
                 if value is None and not rt.scope.has(name):
-                    known = close_names(name, rt.scope.names(), "$")
-                    self.fail(
-                        UndefinedReferenceError(f"Variable ${name} has not been set", snippet=text, suggestions=known),
-                        offset,
-                    )
-            except CONTROL:
-                raise
-            except Exception as error:
-                raise self.wrapped(error, f"Reading ${name}", offset) from error
+                    self.undefined(rt, node)
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Reading ${name}", offset)
             return value
 
-        return strict_get if strict else lenient_get
+        return root
 
-    def strict_chain(self, node: Reference, root: Evaluate, steps: tuple[Apply, ...]) -> Evaluate:
+    def undefined(self, rt: Runtime, node: Reference) -> NoReturn:
+        """Refuse a variable that is not set."""
+        known = close_names(node.root, rt.scope.names(), "$")
+        message = f"Variable ${node.root} has not been set"
+        self.fail(UndefinedReferenceError(message, snippet=node.text, suggestions=known), node.offset)
+
+    def null_access(self, node: Reference, number: int) -> NoReturn:
+        """Refuse a step behind null."""
+        step = node.steps[number]
+        name = "[" if isinstance(step, Index) else step.name
+        message = f"Attempted to access '{name}' on a null value"
+        self.fail(VelocityError(message, snippet=node.text), step.offset)
+
+    def single(self, node: Reference, step: Apply, *, strict: bool) -> Evaluate:
+        """Compile a reference with one step, the most frequent kind."""
+        name, offset = node.root, node.offset
+
+        def single(rt: Runtime) -> Any:
+            try:
+                value = rt.get(name)
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Reading ${name}", offset)
+            if value is not None:
+                return step(rt, value)
+            if strict:
+                if not rt.scope.has(name):
+                    self.undefined(rt, node)
+                self.null_access(node, 0)
+            return None
+
+        return single
+
+    def strict_chain(self, node: Reference, steps: tuple[Apply, ...]) -> Evaluate:
         """Compile a reference with steps that must not come to null on the way."""
-        places = [("[" if isinstance(step, Index) else step.name, step.offset) for step in node.steps]
+        root = self.strict_root(node)
 
-        def chain(rt: Runtime) -> Any:  # noqa: ANN401 - a value of a template
+        def chain(rt: Runtime) -> Any:
             value = root(rt)
             for number, step in enumerate(steps):
                 if value is None:
-                    name, offset = places[number]
-                    message = f"Attempted to access '{name}' on a null value"
-                    self.fail(VelocityError(message, snippet=node.text), offset)
+                    self.null_access(node, number)
                 value = step(rt, value)
             return value
 
@@ -303,7 +347,8 @@ class ValueCompiler:
         if isinstance(step, Property):
             return self.property(step)
         if isinstance(step, Call):
-            return self.call(step.name, [self.value(argument) for argument in step.arguments], step.offset)
+            method = Method(self, step.name, len(step.arguments), step.offset)
+            return call_of(method, [self.value(argument) for argument in step.arguments])
         return self.index(step)
 
     def property(self, step: Property) -> Apply:
@@ -311,7 +356,7 @@ class ValueCompiler:
         name, offset, strict = step.name, step.offset, self.strict
         getters: dict[type, Callable[[Any], object] | None] = {}
 
-        def get(_rt: Runtime, value: Any) -> object:  # noqa: ANN401 - a value of a template
+        def get(_rt: Runtime, value: Any) -> object:
             kind = type(value)
             try:
                 getter = getters[kind]
@@ -320,10 +365,8 @@ class ValueCompiler:
             if getter is not None:
                 try:
                     return getter(value)
-                except CONTROL:
-                    raise
-                except Exception as error:
-                    raise self.wrapped(error, f"Reading '{name}' of a {type_name(value)}", offset) from error
+                except Exception as error:  # noqa: BLE001 - reraised with its place
+                    self.reraise(error, f"Reading '{name}' of a {type_name(value)}", offset)
             if strict:
                 known = close_names("get" + name, known_members(value))
                 message = f"A {type_name(value)} does not contain property '{name}'"
@@ -332,55 +375,26 @@ class ValueCompiler:
 
         return get
 
-    def call(self, name: str, arguments: list[Evaluate], offset: int) -> Apply:
-        """Compile `.name(arguments)`."""
-        count, strict = len(arguments), self.strict
-        methods: dict[type, Any] = {}
+    def position(self, step: Index) -> Callable[[Runtime, Any], Any]:
+        """Compile the argument of an index; a negative one counts from the end."""
+        argument, size = self.value(step.argument), Method(self, "size", 0, step.offset)
 
-        def run(rt: Runtime, value: Any) -> object:  # noqa: ANN401 - a value of a template
-            given = [argument(rt) for argument in arguments]
-            kind = type(value)
-            try:
-                method = methods[kind]
-            except KeyError:
-                method = methods[kind] = find_method(kind, name, count)
-            if method is not None:
-                try:
-                    result = method(rt.budget, value, given)
-                except CONTROL:
-                    raise
-                except Exception as error:
-                    what = f"Method '{name}' of a {type_name(value)}"
-                    raise self.wrapped(error, what, offset) from error
-                if result is not NotImplemented:
-                    return result
-            if strict:
-                types = ", ".join(type_name(argument) for argument in given)
-                known = close_names(name, known_members(value))
-                message = f"A {type_name(value)} does not contain method {name}({types})"
-                self.fail(VelocityError(message, snippet=f".{name}", suggestions=known), offset)
-            return None
+        def place(rt: Runtime, value: Any) -> object:
+            index = argument(rt)
+            if type(index) is not int or index >= 0:
+                return index
+            length = size.attempt(rt, value, [])
+            if not isinstance(length, int):
+                message = f"A {type_name(value)} has no size(), so the index {index} has no meaning"
+                self.fail(VelocityError(message), step.offset)
+            return length + index
 
-        return run
-
-    def from_end(self, rt: Runtime, value: object, index: object, offset: int) -> object:
-        """Return an index that counts from the start, given one that may be negative."""
-        if type(index) is not int or index >= 0:
-            return index
-        size = self.call("size", [], offset)(rt, value)
-        if not isinstance(size, int):
-            self.fail(VelocityError(f"A {type_name(value)} has no size(), so the index {index} has no meaning"), offset)
-        return size + index
+        return place
 
     def index(self, step: Index) -> Apply:
         """Compile `[argument]`: get(argument)."""
-        argument, offset = self.value(step.argument), step.offset
-
-        def get(rt: Runtime, value: Any) -> object:  # noqa: ANN401 - a value of a template
-            place = self.from_end(rt, value, argument(rt), offset)
-            return self.call("get", [lambda _rt: place], offset)(rt, value)
-
-        return get
+        place, method = self.position(step), Method(self, "get", 1, step.offset)
+        return lambda rt, value: method.call(rt, value, [place(rt, value)])
 
     # -- assignment ---------------------------------------------------------------------------------------------------
 
@@ -417,7 +431,7 @@ class ValueCompiler:
     def put_property(self, name: str, offset: int) -> Callable[[Runtime, Any, Any], None]:
         """Compile `.name = value`."""
 
-        def put(rt: Runtime, target: Any, value: object) -> None:  # noqa: ANN401 - a value of a template
+        def put(rt: Runtime, target: Any, value: object) -> None:
             try:
                 if isinstance(target, dict):
                     rt.budget.room(len(target) + 1)
@@ -427,10 +441,8 @@ class ValueCompiler:
                 if setter is not None:
                     setter(target, value)
                     return
-            except CONTROL:
-                raise
-            except Exception as error:
-                raise self.wrapped(error, f"Setting '{name}' of a {type_name(target)}", offset) from error
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Setting '{name}' of a {type_name(target)}", offset)
             if self.strict:
                 self.fail(VelocityError(f"A {type_name(target)} does not contain property '{name}'"), offset)
 
@@ -438,21 +450,14 @@ class ValueCompiler:
 
     def put_index(self, step: Index) -> Callable[[Runtime, Any, Any], None]:
         """Compile `[argument] = value`: set(argument, value), else put(argument, value)."""
-        argument, offset = self.value(step.argument), step.offset
+        place, offset = self.position(step), step.offset
+        setters = [Method(self, name, 2, offset) for name in ("set", "put")]
 
-        def put(rt: Runtime, target: Any, value: object) -> None:  # noqa: ANN401 - a value of a template
-            index = self.from_end(rt, target, argument(rt), offset)
-            for name in ("set", "put"):
-                method = find_method(type(target), name, 2)
-                if method is None:
-                    continue
-                try:
-                    if method(rt.budget, target, [index, value]) is not NotImplemented:
-                        return
-                except CONTROL:
-                    raise
-                except Exception as error:
-                    raise self.wrapped(error, f"Method '{name}' of a {type_name(target)}", offset) from error
+        def put(rt: Runtime, target: Any, value: object) -> None:
+            index = place(rt, target)
+            for setter in setters:
+                if setter.attempt(rt, target, [index, value]) is not NotImplemented:
+                    return
             if self.strict:
                 types = f"{type_name(index)}, {type_name(value)}"
                 self.fail(VelocityError(f"A {type_name(target)} has neither set({types}) nor put({types})"), offset)

@@ -42,8 +42,8 @@ class GlobalScope:
 
     def get(self, name: str) -> object:
         """Return a variable; None when it is null or not set."""
-        value = self.variables.get(name, MISSING)
-        if value is not MISSING:
+        value = self.variables.get(name)
+        if value is not None or name in self.variables:
             return value
         try:
             value = self.context[name]
@@ -56,7 +56,7 @@ class GlobalScope:
             return value
         return self.bind(name, value)
 
-    def bind(self, name: str, value: Any) -> object:  # noqa: ANN401 - an object with vtl_bind
+    def bind(self, name: str, value: Any) -> object:
         """Give a host that asks for it the live variables, once a render."""
         if name not in self.bound or self.bound[name][0] is not value:  # type: ignore[index] # pairs, see below
             self.bound[name] = (value, value.vtl_bind(self.live))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from infraxys.velocity.nodes import Tree
 
 DEFAULT_LIMITS = Limits()
+NESTED_COST = 100  # steps that a render inside another one costs: it is more work than a loop's round
 
 # The account of the render that runs: a render that the host starts inside it pays from the same one.
 ACCOUNT: ContextVar[tuple[Budget, int] | None] = ContextVar("infraxys_velocity_account", default=None)
@@ -77,6 +79,8 @@ class Template:
         runtime = Runtime(context, files if files is not None else {}, budget, strict=strict)
         token = ACCOUNT.set((budget, depth))
         try:
+            if depth:
+                budget.spend(NESTED_COST)
             return self._run(runtime, source)
         except VelocityError as error:
             error.locate(source, 0)
@@ -90,10 +94,8 @@ class Template:
         unit = self._unit(strict=runtime.strict)
         runtime.macros = unit.macros
         scope = runtime.scope
-        try:
+        with suppress(Stop, Break):
             unit.body(runtime)
-        except (Stop, Break):
-            pass
         limit = runtime.budget.limits.output
         if sum(map(len, runtime.out)) > limit:
             raise LimitError(f"The result is longer than {limit:,} characters").locate(source, 0)

@@ -1,7 +1,7 @@
 """The values of a template as Java would show, compare and add them.
 
-A value is str, int, float, bool, None, list, dict or an object of the host (see `objects.py`). Whatever can take long or
-grow is paid for from the `Budget` of the render.
+A value is str, int, float, bool, None, list, dict or an object of the host (see `objects.py`). Whatever can take
+long or grow is paid for from the `Budget` of the render.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from infraxys.velocity.errors import LimitError, VelocityError
+from infraxys.velocity.limits import Budget, Limits
 from infraxys.velocity.objects import host_text, is_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from infraxys.velocity.limits import Budget
 
 MAX_NESTED = 50
 
@@ -36,7 +35,7 @@ def is_number(value: object) -> bool:
 # -- text -------------------------------------------------------------------------------------------------------------
 
 
-def to_text(value: object, budget: Budget, depth: int = 0) -> str:
+def to_text(value: object, budget: Budget, depth: int = 0) -> str:  # noqa: PLR0911 - one line a type
     """Return the text of a value that is not null as Java's toString() gives it."""
     if isinstance(value, str):
         return str(value)
@@ -53,6 +52,11 @@ def to_text(value: object, budget: Budget, depth: int = 0) -> str:
     if is_host(value):
         return host_text(value, budget)
     raise VelocityError(f"A template cannot use a value of the type {type(value).__name__}")
+
+
+def shown(value: object) -> str:
+    """Return the text of a value outside of a render, within the default limits."""
+    return to_text(value, Budget(Limits()))
 
 
 def collection_text(value: list[object] | tuple[object, ...] | dict[object, object], budget: Budget, depth: int) -> str:
@@ -176,6 +180,6 @@ def calculate(operator: str, left: object, right: object, budget: Budget) -> flo
         result = ARITHMETIC[operator](left, right)
     except OverflowError:
         return math.nan if operator == "%" else math.inf
-    if isinstance(result, int):
+    if type(result) is int:
         budget.integer(result)
     return result

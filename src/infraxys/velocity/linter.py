@@ -1,0 +1,53 @@
+"""Finds what authors of shell and Terraform files trip over: text that the language takes for its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from infraxys.velocity.errors import Source, VelocityParseError
+from infraxys.velocity.parser import DIRECTIVES, parse
+
+Warning_: TypeAlias = tuple[int, int, str]
+
+RAW = re.compile(r"#\[\[.*?(?:\]\]#|\Z)|#\*.*?(?:\*#|\Z)|##[^\r\n]*", re.DOTALL)
+EXPANSION = re.compile(r"(?<!\\)\$!?\{([A-Za-z_][A-Za-z0-9_-]*)(:?[-=?+]|[%#/^,:@]|\[[@*]\])")
+ARRAY = re.compile(r"(?<!\\)\$!?([A-Za-z_][A-Za-z0-9_-]*)\[[@*]\]")
+BRACE = re.compile(r"(?<!\\)\$!?([A-Za-z_][A-Za-z0-9_-]*)\{")
+COMMENT = re.compile(r"(?<!\\)#([A-Za-z_][A-Za-z0-9_]*)\(")
+MACRO = re.compile(r"#(?:macro|\{macro\})[ \t\r\n]*\([ \t\r\n]*([A-Za-z_@][A-Za-z0-9_@]*)")
+KNOWN = DIRECTIVES | {"if", "elseif", "set", "else", "end"}
+
+
+def lint(text: str, name: str = "template") -> list[Warning_]:
+    """Return (line, column, message) for each suspicious place, in the order of the text.
+
+    The places are shell expansions like `${NAME:-x}`, `$name{` and comments like `#word(` outside of `#[[ ]]#`, and the
+    first place where the text is no template, if there is one.
+    """
+    source = Source(name, text)
+    # Raw blocks and comments keep their length, so that offsets stay true.
+    live = RAW.sub(lambda match: " " * len(match.group()), text)
+    found: list[tuple[int, str]] = []
+    for match in EXPANSION.finditer(live):
+        shown = match.group() + "...}"
+        found.append(
+            (match.start(), f"'{shown}' is no shell expansion here: put #[[ ]]# around it, or write ${{D}} for $")
+        )
+    for match in ARRAY.finditer(live):
+        found.append(
+            (match.start(), f"'{match.group()}' reads as an index: put #[[ ]]# around it, or write ${{D}} for $")
+        )
+    for match in BRACE.finditer(live):
+        found.append((match.start(), f"'{match.group()}' loses or mixes text: write ${{{match[1]}}} before a brace"))
+    macros = {match[1] for match in MACRO.finditer(live)}
+    for match in COMMENT.finditer(live):
+        if match[1] not in KNOWN and match[1] not in macros:
+            message = f"'#{match[1]}(' reads as the call of a macro: put a blank behind the #, or #[[ ]]# around it"
+            found.append((match.start(), message))
+    warnings = [(*source.position(offset), message) for offset, message in sorted(found)]
+    try:
+        parse(text, name)
+    except VelocityParseError as error:
+        warnings.append((error.line or 1, error.column or 1, error.message))
+    return sorted(warnings, key=lambda warning: warning[:2])
