@@ -1,0 +1,141 @@
+"""The application: middleware in order, refusals as problem+json, and the OpenAPI document."""
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from infraxys import __version__
+from infraxys.server.api import routers
+from infraxys.server.db.engine import DatabaseUnavailable
+from infraxys.server.errors import (
+    PROBLEM_SCHEMA,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unavailable,
+    Unprocessable,
+)
+from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
+from infraxys.server.settings import Settings
+
+API = "/api/v1"
+log = logging.getLogger(__name__)
+
+
+class Running(Protocol):
+    """The services behind the application; see `infraxys.server.services`."""
+
+    settings: Settings
+
+    def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
+        """Start before the first request, stop after the last one."""
+
+
+def build_app(services: Running) -> FastAPI:
+    """Put the application together."""
+    settings = services.settings
+    app = FastAPI(
+        title="Infraxys",
+        version=__version__,
+        description="Execute and manage infrastructure automation.",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=services.lifespan,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DatabaseUnavailable, _database)
+    app.add_exception_handler(Exception, _unexpected)
+    # The last one added is the first one called.
+    app.add_middleware(BodyLimit, limit=settings.body_limit, seconds=settings.body_seconds)
+    app.add_middleware(RawPath)
+    if settings.mode == "developer":
+        app.add_middleware(LoopbackOnly)
+    app.add_middleware(RequestEdge, has_tls=not settings.no_tls)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """Make the OpenAPI document, once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+        )
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+        components["securitySchemes"] = {
+            "token": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "`token <personal access token>`; `Bearer <…>` is the same",
+            }
+        }
+        document["security"] = [{"token": []}, {}]
+        for path in document["paths"].values():
+            for operation in path.values():
+                # We answer 422 in one form only.
+                validation = operation.get("responses", {}).get("422", {})
+                if "application/json" in validation.get("content", {}):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(name, None)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def request_id_of(request: Request) -> str:
+    """Give the id of a request."""
+    return str(request.scope.get("state", {}).get("request_id", "unknown"))
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for it
+    return problem_response(error, request.url.path)
+
+
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    if error.status_code == 404:
+        problem: Problem = NotFound("there is nothing at this path")
+    elif error.status_code == 405:
+        problem = MethodNotAllowed(f"{request.method} is not possible here", headers=error.headers)
+    else:
+        problem = Problem(str(error.detail), headers=error.headers)
+        problem.status, problem.code = error.status_code, "refused"
+    return problem_response(problem, request.url.path)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    findings = [
+        {"loc": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()
+    ]
+    first = findings[0]
+    return problem_response(Unprocessable(f"{first['loc']}: {first['message']}", errors=findings), request.url.path)
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    log.error("database_unavailable", exc_info=error)
+    return problem_response(Unavailable(str(error)), request.url.path)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    request_id = request_id_of(request)
+    log.error("unexpected_error request_id=%s", request_id, exc_info=error)
+    return problem_response(InternalError(request_id), request.url.path)

@@ -1,0 +1,201 @@
+"""What happens to every request before routing, as plain ASGI: order and reasons are in `infraxys.server.app`."""
+
+import asyncio
+import re
+import urllib.parse
+import uuid
+from collections.abc import Iterable
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infraxys.server.errors import (
+    PROBLEM_JSON,
+    BadRequest,
+    MisdirectedRequest,
+    NotFound,
+    Problem,
+    RequestTimeout,
+    TooLarge,
+)
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+MAX_PATH = 8 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+                                 b"img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)  # fmt: skip
+NO_STORE = (b"cache-control", b"no-store")
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class SegmentConvertor(Convertor[str]):
+    """One path segment: decoded after routing, so that `feature%2Fx` is one segment."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Decode; the path was checked before."""
+        return urllib.parse.unquote(value)
+
+    def to_string(self, value: str) -> str:
+        """Encode, slashes included."""
+        return urllib.parse.quote(value, safe="")
+
+
+class BranchConvertor(SegmentConvertor):
+    """A branch: one segment as it should be, or several where somebody pasted `feature/x` as it is."""
+
+    regex = ".+"
+
+
+register_url_convertor("segment", SegmentConvertor())
+register_url_convertor("branch", BranchConvertor())
+
+
+def problem_response(problem: Problem, path: str) -> JSONResponse:
+    """Answer with a refusal."""
+    return JSONResponse(problem.body(path), problem.status, problem.headers, media_type=PROBLEM_JSON)
+
+
+class RequestEdge:
+    """Gives every request an id and every answer the security headers; refuses what is malformed as HTTP."""
+
+    def __init__(self, app: ASGIApp, *, has_tls: bool) -> None:
+        self.app = app
+        self._headers = (*SECURITY_HEADERS, *((HSTS,) if has_tls else ()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = header(scope, b"x-request-id")
+        request_id = given if given and _REQUEST_ID.match(given) else str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                present = {name for name, _ in headers}
+                headers.append((b"x-request-id", request_id.encode()))
+                headers.extend(item for item in (*self._headers, NO_STORE) if item[0] not in present)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class LoopbackOnly:
+    """Developer mode: the Host header has to name this machine, whatever DNS says (rebinding)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"}:
+            host = header(scope, b"host") or ""
+            name = host if host.endswith("]") else host.rpartition(":")[0] or host
+            if name.lower() not in LOOPBACK_HOSTS:
+                problem = MisdirectedRequest("in developer mode only https://localhost is answered")
+                await problem_response(problem, scope["path"])(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class RawPath:
+    """Routes on the path as it was sent: an encoded slash does not separate. Refuses what could mean two things."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"}:
+            raw = scope.get("raw_path") or scope["path"].encode()
+            try:
+                scope["path"] = checked_path(raw.partition(b"?")[0])
+            except Problem as problem:
+                await problem_response(problem, "")(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def checked_path(raw: bytes) -> str:
+    """Give the path, still encoded, if every segment is plain. Raises BadRequest and NotFound."""
+    if len(raw) > MAX_PATH:
+        raise BadRequest("the path is too long")
+    try:
+        path = raw.decode("ascii") if raw.isascii() else urllib.parse.quote(raw.decode(), safe="/%")
+    except UnicodeDecodeError as error:
+        raise BadRequest("the path is not UTF-8") from error
+    if "%" not in path and "//" not in path and "/." not in path and "\\" not in path and ";" not in path:
+        return path
+    if _BAD_PERCENT.search(path):
+        raise BadRequest("the path has a '%' that encodes nothing")
+    segments = path.split("/")[1:]
+    for position, segment in enumerate(segments):
+        try:
+            decoded = urllib.parse.unquote(segment, errors="strict")
+        except UnicodeDecodeError as error:
+            raise BadRequest("the path is not UTF-8") from error
+        if not decoded.isprintable():
+            raise BadRequest("the path holds control characters")
+        is_last = position == len(segments) - 1
+        if decoded in {".", ".."} or (not decoded and not is_last):
+            raise NotFound("there is nothing at this path")
+    return path
+
+
+class BodyLimit:
+    """Bounds the size of a body and the time that it may take to arrive."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
+        self.app, self._limit, self._seconds = app, limit, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"} and not header(scope, b"content-length"):
+            await self.app(scope, receive, send)
+            return
+        length = header(scope, b"content-length")
+        if length is not None and (not length.isdigit() or int(length) > self._limit):
+            await problem_response(self._too_large(), scope["path"])(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._seconds
+        received = 0
+        is_complete = False
+
+        async def limited() -> Message:
+            nonlocal received, is_complete
+            if is_complete:
+                return await receive()  # from here on: waiting for a disconnect
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise RequestTimeout("the body did not arrive in time") from None
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                is_complete = not message.get("more_body", False)
+                if received > self._limit:
+                    raise self._too_large()
+            return message
+
+        await self.app(scope, limited, send)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._limit} bytes")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Give a header's value, or None."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None

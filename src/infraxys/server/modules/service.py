@@ -1,0 +1,244 @@
+"""Registered modules: which repositories the server knows, at which commits their branches are served."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from infraxys.kit.clock import new_id, utc_now
+from infraxys.resources.errors import ResourceError
+from infraxys.resources.store import Closure, FetchedModule, ModuleStore
+from infraxys.server.db.engine import Database
+from infraxys.server.db.tables import module_branches, modules
+from infraxys.server.errors import Conflict, NotFound, Problem, Unprocessable
+from infraxys.spec.identity import BranchPath, ModuleId
+from infraxys.spec.problem import Problem as FileProblem
+
+log = logging.getLogger(__name__)
+HOSTED = "hosted:"
+EXAMPLE = ModuleId("local", "infraxys", "getting-started")
+
+
+class UnknownModule(NotFound):
+    """No such module is registered."""
+
+    code = "unknown_module"
+
+
+class CannotFetch(Unprocessable):
+    """A repository cannot be had."""
+
+    code = "cannot_fetch"
+
+
+class ModuleConflict(Conflict):
+    """Another repository is registered under the same name."""
+
+    code = "module_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What adding or fetching a module brought."""
+
+    module: ModuleId
+    closure: Closure
+
+    @property
+    def root(self) -> FetchedModule:
+        """The module that was asked for."""
+        return self.closure.modules[self.module]
+
+
+def read_heads(connection: Connection) -> dict[BranchPath, str]:
+    """Give the commit of every registered branch."""
+    query = sa.select(modules.c.name, module_branches.c.branch, module_branches.c.head).join(
+        module_branches, module_branches.c.module_id == modules.c.id
+    )
+    return {BranchPath(ModuleId.parse(row.name), row.branch): row.head for row in connection.execute(query)}
+
+
+class Modules:
+    """Adds, fetches, lists and removes modules. `on_change` is told the new heads."""
+
+    def __init__(
+        self, database: Database, store: ModuleStore, on_change: Callable[[Mapping[BranchPath, str]], None]
+    ) -> None:
+        self._database, self._store, self._on_change = database, store, on_change
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Serve what is registered."""
+        self._on_change(await self._database.aread(read_heads))
+
+    async def add(
+        self, url: str, branches: tuple[str, ...] = (), on_progress: Callable[[str], None] = lambda _text: None
+    ) -> Fetched:
+        """Register a repository with what it depends on. Raises CannotFetch, ModuleConflict."""
+        try:
+            parsed = self._store.parse_url(url)
+        except ResourceError as error:
+            raise refusal(error) from error
+        async with self._lock:
+            known = await self._database.aread(lambda connection: find_module(connection, parsed.module))
+            if known is not None and known["url"] != parsed.text:
+                raise ModuleConflict(f"module {parsed.module} is registered with another URL; remove it first")
+            closure = await self._store.fetch_closure(parsed, branches, on_progress)
+            if parsed.module not in closure.modules:
+                raise refusal(closure.failures[parsed.text])
+            await self._record(closure, parsed.module)
+        return Fetched(parsed.module, closure)
+
+    async def fetch(self, name: str) -> Fetched:
+        """Bring a module to the state of its remote. The last good state is kept when that fails."""
+        row = await self._database.aread(lambda connection: require_module(connection, name))
+        if row["url"].startswith(HOSTED):
+            raise Conflict(f"module {name} is hosted by this server; there is nothing to fetch")
+        known = await self._database.aread(lambda connection: branch_names(connection, row["id"]))
+        wanted = tuple(known) if row["is_dependency"] else ()
+        try:
+            return await self.add(row["url"], wanted)
+        except Problem as problem:
+            said = problem.detail
+            await self._database.awrite(
+                lambda connection: connection.execute(
+                    modules.update().where(modules.c.id == row["id"]).values(problem=said)
+                )
+            )
+            raise
+
+    async def add_hosted(self, module: ModuleId, directory: Path, branch: str) -> None:
+        """Make and register a module of this server from a directory."""
+        commit = await asyncio.to_thread(
+            self._store.create_hosted, module, directory, branch, "Add the files of the module"
+        )
+
+        def write(connection: Connection) -> dict[BranchPath, str]:
+            module_id = upsert_module(connection, module, f"{HOSTED}{module}", is_dependency=False)
+            replace_branches(connection, module_id, {branch: commit})
+            return read_heads(connection)
+
+        self._on_change(await self._database.awrite(write))
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Give the registered modules with their branches and problems."""
+        rows = await self._database.aread(lambda connection: list_modules(connection))
+        for row in rows:
+            row["problems"] = await asyncio.to_thread(self._problems, ModuleId.parse(row["name"]), row["branches"])
+        return rows
+
+    async def remove(self, name: str) -> None:
+        """Forget a module and its repository. Raises UnknownModule."""
+
+        def write(connection: Connection) -> dict[BranchPath, str]:
+            row = require_module(connection, name)
+            connection.execute(modules.delete().where(modules.c.id == row["id"]))
+            return read_heads(connection)
+
+        async with self._lock:
+            self._on_change(await self._database.awrite(write))
+            await asyncio.to_thread(self._store.remove, ModuleId.parse(name))
+
+    def _problems(self, module: ModuleId, branches: Mapping[str, str]) -> dict[str, list[FileProblem]]:
+        found = {}
+        for branch, commit in branches.items():
+            try:
+                found[branch] = list(self._store.snapshot(module, commit).problems)
+            except ResourceError as error:
+                found[branch] = [FileProblem("", None, None, error.code, str(error))]
+        return found
+
+    async def _record(self, closure: Closure, root: ModuleId) -> None:
+        def write(connection: Connection) -> dict[BranchPath, str]:
+            for module, fetched in closure.modules.items():
+                is_root = module == root
+                module_id = upsert_module(connection, module, fetched.url.text, is_dependency=not is_root)
+                if is_root:
+                    replace_branches(connection, module_id, fetched.branches)
+                else:
+                    add_branches(connection, module_id, fetched.branches)
+            return read_heads(connection)
+
+        self._on_change(await self._database.awrite(write))
+
+
+def refusal(error: ResourceError) -> Problem:
+    """Say why a repository cannot be had, under the code of the cause."""
+    problem = CannotFetch(str(error))
+    problem.code = error.code
+    return problem
+
+
+def find_module(connection: Connection, module: ModuleId) -> dict[str, Any] | None:
+    """Find a registered module."""
+    row = connection.execute(sa.select(modules).where(modules.c.name == str(module))).mappings().first()
+    return dict(row) if row else None
+
+
+def require_module(connection: Connection, name: str) -> dict[str, Any]:
+    """Find a registered module by its name. Raises UnknownModule."""
+    row = connection.execute(sa.select(modules).where(modules.c.name == name)).mappings().first()
+    if row is None:
+        raise UnknownModule(f"no module '{name[:200]}' is registered")
+    return dict(row)
+
+
+def branch_names(connection: Connection, module_id: str) -> list[str]:
+    """Give the registered branches of a module."""
+    query = sa.select(module_branches.c.branch).where(module_branches.c.module_id == module_id)
+    return list(connection.execute(query).scalars())
+
+
+def upsert_module(connection: Connection, module: ModuleId, url: str, *, is_dependency: bool) -> str:
+    """Record a module; one that was asked for by hand stays so."""
+    known = find_module(connection, module)
+    now = utc_now()
+    if known is None:
+        module_id = new_id()
+        connection.execute(
+            modules.insert().values(
+                id=module_id, name=str(module), url=url, is_dependency=is_dependency, created_at=now, fetched_at=now
+            )
+        )
+        return module_id
+    connection.execute(
+        modules.update()
+        .where(modules.c.id == known["id"])
+        .values(
+            url=url, is_dependency=bool(known["is_dependency"]) and is_dependency, fetched_at=now, problem=None
+        )
+    )
+    return str(known["id"])
+
+
+def replace_branches(connection: Connection, module_id: str, branches: Mapping[str, str]) -> None:
+    """Record the branches of a module, and only those."""
+    connection.execute(module_branches.delete().where(module_branches.c.module_id == module_id))
+    add_branches(connection, module_id, branches)
+
+
+def add_branches(connection: Connection, module_id: str, branches: Mapping[str, str]) -> None:
+    """Record branches beside those that are known."""
+    for branch, head in branches.items():
+        connection.execute(
+            module_branches.delete().where(
+                module_branches.c.module_id == module_id, module_branches.c.branch == branch
+            )
+        )
+        connection.execute(module_branches.insert().values(module_id=module_id, branch=branch, head=head))
+
+
+def list_modules(connection: Connection) -> list[dict[str, Any]]:
+    """Give all modules by name with their branches."""
+    found = [dict(row) for row in connection.execute(sa.select(modules).order_by(modules.c.name)).mappings()]
+    branches: dict[str, dict[str, str]] = {}
+    for row in connection.execute(sa.select(module_branches).order_by(module_branches.c.branch)):
+        branches.setdefault(row.module_id, {})[row.branch] = row.head
+    for module in found:
+        module["branches"] = branches.get(module["id"], {})
+    return found

@@ -1,0 +1,257 @@
+"""What the durable engine drives: plans of accepted runs, their steps in the runtime, their end in the record."""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from infraxys.durable.host import StepOutcome
+from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
+from infraxys.engine.plan import Plan
+from infraxys.engine.planner import StepTarget
+from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
+from infraxys.engine.status import FINAL, Status
+from infraxys.kit.clock import utc_now
+from infraxys.server.catalog.catalog import Catalog, Target
+from infraxys.server.db.engine import Database
+from infraxys.server.errors import Problem
+from infraxys.server.runs import repository
+from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, end_run, start_step
+from infraxys.spec.identity import BranchPath, ModuleId
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ActiveRun:
+    """A run that this process executes or will execute."""
+
+    plan: Plan
+    context: RunContext
+    stopper: Stopper = field(default_factory=Stopper)
+    writer: LogWriter | None = None
+    ends: list[StepEnd] = field(default_factory=list)
+    messages: dict[int, str] = field(default_factory=dict)
+    recorded: int = 0  # how many of `ends` are in the database
+    log_end: LogEnd | None = None
+
+
+class RunExecution:
+    """Implements `infraxys.durable.host.RunHost`. Steps are spawned on the event loop; the engine waits in threads."""
+
+    def __init__(  # noqa: PLR0913 - it brings these parts together
+        self,
+        database: Database,
+        catalog: Catalog,
+        runtime: StepRuntime,
+        watchers: Watchers,
+        *,
+        logs: Path,
+        executor_id: str,
+        log_limit: int,
+        rest_endpoint: str | None,
+    ) -> None:
+        self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
+        self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
+        self._rest_endpoint = rest_endpoint
+        self._active: dict[str, ActiveRun] = {}
+
+    # -- before and while a run executes --------------------------------------------------------------------------------
+
+    def accept(self, run_id: str, plan: Plan, context: RunContext) -> None:
+        """Keep the plan of a run that is about to be recorded."""
+        self._active[run_id] = ActiveRun(plan, context)
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that was not recorded after all."""
+        self._active.pop(run_id, None)
+
+    def stop(self, run_id: str) -> None:
+        """End a run that executes here. Called on the event loop."""
+        active = self._active.get(run_id)
+        if active is not None:
+            active.stopper.stop(Status.CANCELLED)
+
+    def stop_all(self) -> None:
+        """End everything that executes here. Called on the event loop."""
+        for active in list(self._active.values()):
+            active.stopper.stop(Status.CANCELLED)
+
+    def log_path(self, run_id: str) -> Path:
+        """Give the place of a run's log: by the time that is in its id, so that folders stay small."""
+        return self._logs / run_id[:6] / f"{run_id}.log"
+
+    def reader(self, run_id: str) -> LogReader:
+        """Give a reader of a run's log, whether it still grows or not."""
+        active = self._active.get(run_id)
+        return LogReader(self.log_path(run_id), active.writer if active else None)
+
+    def writer(self, run_id: str) -> LogWriter | None:
+        """Give the writer of a run's log, if it is being written here."""
+        active = self._active.get(run_id)
+        return active.writer if active else None
+
+    # -- what the engine calls, in its threads --------------------------------------------------------------------------
+
+    def step_count(self, run_id: str) -> int:
+        """Give the number of steps; 0 for a run that has ended already."""
+        active = self._active.get(run_id)
+        if active is not None:
+            return len(active.plan.steps)
+        record = self._record(run_id)
+        return 0 if record is None or Status(record["status"]) in FINAL else len(record["steps"])
+
+    def run_step(self, run_id: str, index: int) -> StepOutcome:
+        """Execute a step; LOST for one that an earlier process had begun."""
+        active = self._active.get(run_id)
+        if active is None:
+            resumed = self._resume(run_id, index)
+            if isinstance(resumed, StepOutcome):
+                return resumed
+            active = resumed
+        previous = active.ends[-1] if len(active.ends) > active.recorded else None
+        now = utc_now()
+
+        def begin(connection: Connection) -> tuple[bool, RunRecord | None]:
+            started = start_step(
+                connection, run_id, index, executor_id=self._executor_id, at=now, previous=previous
+            )
+            followed = self._watchers.is_followed(run_id)
+            return started, repository.find_run(connection, run_id) if followed else None
+
+        started, record = self._database.write_now(begin)
+        active.recorded = len(active.ends)
+        if not started:
+            return StepOutcome(Status.CANCELLED, None)
+        if record is not None:
+            self._watchers.publish(record)
+        result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), self._watchers.loop).result()
+        active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
+        active.messages[index] = result.message
+        return StepOutcome(result.status, result.exit_code)
+
+    def finish(self, run_id: str, outcomes: list[StepOutcome]) -> None:
+        """Record the end of a run and tell who waits. Does nothing for a run that has ended."""
+        active = self._active.get(run_id)
+        now = utc_now()
+        status = outcomes[-1].status if outcomes else Status.CANCELLED
+        last = len(outcomes) - 1
+        ends = active.ends[active.recorded :] if active else []
+        known = {end.position for end in ends}
+        ends = ends + [
+            StepEnd(position, outcome.status, outcome.exit_code, now)
+            for position, outcome in enumerate(outcomes)
+            if position not in known
+        ]
+        log_end = active.log_end if active else None
+        if log_end is None:
+            log_end = recover(self.log_path(run_id))
+        message = active.messages.get(last) if active else None
+
+        def record_end(connection: Connection) -> RunRecord | None:
+            record = repository.find_run(connection, run_id)
+            if record is None or Status(record["status"]) in FINAL:
+                return record
+            step = record["steps"][last] if last >= 0 else None
+            said = message if message is not None else describe_end(status, step["name"] if step else "")
+            end_run(
+                connection,
+                run_id,
+                status,
+                now,
+                ends,
+                exit_code=outcomes[-1].exit_code if outcomes else None,
+                message=said,
+                log_bytes=log_end.length,
+                log_sha256=log_end.sha256,
+            )
+            return repository.find_run(connection, run_id)
+
+        record = self._database.write_now(record_end)
+        self._active.pop(run_id, None)
+        if record is not None:
+            self._watchers.publish(record)
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    async def _execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
+        """Execute on the event loop; closes the log behind the last step."""
+        if active.writer is None:
+            active.writer = LogWriter(self.log_path(run_id), max_bytes=self._log_limit)
+        try:
+            result = await self._runtime.execute(active.plan, index, active.context, active.writer, active.stopper)
+        except Exception:  # whatever it is, the run has to end, and the log of the server says why
+            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
+            result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
+        if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
+            active.log_end = active.writer.close()
+        return result
+
+    def _record(self, run_id: str) -> RunRecord | None:
+        return self._database.read_now(lambda connection: repository.find_run(connection, run_id))
+
+    def _resume(self, run_id: str, index: int) -> ActiveRun | StepOutcome:
+        """Take up a run of another process, or say what became of the step."""
+        record = self._record(run_id)
+        if record is None:
+            return StepOutcome(Status.LOST, None)
+        step = record["steps"][index]
+        status = Status(step["status"])
+        if status in FINAL:
+            return StepOutcome(status, step["exit_code"])
+        if status is not Status.QUEUED:
+            return StepOutcome(Status.LOST, None)
+        if record["cancel_requested_at"] is not None:
+            return StepOutcome(Status.CANCELLED, None)
+        try:
+            plan = self._catalog.replan(target_of(record), commits_of(record))
+        except Problem as problem:
+            log.warning("run cannot be planned again run_id=%s reason=%s", run_id, problem.detail)
+            return StepOutcome(Status.FAILED, None)
+        active = ActiveRun(plan, self.context(record))
+        self._active[run_id] = active
+        return active
+
+    def context(self, record: RunRecord, grants: tuple[str, ...] = ()) -> RunContext:
+        """Give what the actions of a run get to know of it."""
+        return RunContext(
+            run_id=record["id"],
+            argument=record["argument"],
+            user_name=record["user_name"] or "",
+            user_full_name=record["user_name"] or "",
+            grants=grants,
+            workflow_name=record["workflow_name"],
+            timeout_seconds=record["timeout_seconds"],
+            rest_endpoint=self._rest_endpoint,
+        )
+
+
+def describe_end(status: Status, step: str) -> str:
+    """Say in one line why a run ended, where nothing more is known."""
+    if status is Status.LOST:
+        return f"the server stopped while step '{step}' was running; how far it came is not known, so it was not repeated"
+    if status is Status.SUCCESS:
+        return ""
+    if status is Status.CANCELLED:
+        return "cancelled before it started" if not step else f"cancelled before step '{step}' started"
+    return f"step '{step}' did not succeed"
+
+
+def target_of(record: RunRecord) -> Target:
+    """Give what a recorded run was asked to execute."""
+    path = BranchPath(ModuleId.parse(record["module"]), record["branch"])
+    steps = tuple(
+        StepTarget(item["containerId"], item["instanceId"], item["filename"], item.get("name"))
+        for item in json.loads(record["target"])
+    )
+    return Target(record["kind"], path, record["commit"], record["environment_id"], steps, record["workflow_id"])
+
+
+def commits_of(record: RunRecord) -> dict[BranchPath, str]:
+    """Give the commits that a recorded run pinned."""
+    pinned: dict[str, Any] = json.loads(record["commits"])
+    return {BranchPath.parse(path): commit for path, commit in pinned.items()}

@@ -1,0 +1,223 @@
+"""All SQL about runs but the changes of status."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from infraxys.engine.status import FINAL, Status
+from infraxys.kit.clock import utc_now
+from infraxys.server.db.tables import executors, idempotency_keys, run_steps, runs
+from infraxys.server.errors import BadRequest
+from infraxys.server.runs.transitions import RunRecord
+
+KEY_LIFETIME = timedelta(hours=24)
+SORTS = {"createdAt": runs.c.created_at, "-createdAt": runs.c.created_at}
+_GET = sa.select(runs).where(runs.c.id == sa.bindparam("run_id"))
+_STEPS = sa.select(run_steps).where(run_steps.c.run_id == sa.bindparam("run_id")).order_by(run_steps.c.position)
+_FIND_KEY = sa.select(idempotency_keys.c.run_id, idempotency_keys.c.fingerprint).where(
+    idempotency_keys.c.caller == sa.bindparam("caller"),
+    idempotency_keys.c.key == sa.bindparam("key"),
+    idempotency_keys.c.created_at > sa.bindparam("since"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's key with what it stands for."""
+
+    caller: str
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """An earlier run of the same key."""
+
+    run_id: str
+    is_same_request: bool
+
+
+def insert_run(
+    connection: Connection, run: RunRecord, steps: Sequence[dict[str, Any]], key: IdempotencyKey | None
+) -> Existing | None:
+    """Record a run with its steps, unless its key has one already; gives that one then."""
+    if key is not None:
+        found = find_key(connection, key)
+        if found is not None:
+            return found
+        connection.execute(
+            idempotency_keys.delete().where(
+                idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key
+            )
+        )
+    connection.execute(runs.insert().values(run))
+    connection.execute(run_steps.insert(), [{"run_id": run["id"], **step} for step in steps])
+    if key is not None:
+        connection.execute(
+            idempotency_keys.insert().values(
+                caller=key.caller, key=key.key, fingerprint=key.fingerprint, run_id=run["id"], created_at=utc_now()
+            )
+        )
+    return None
+
+
+def find_key(connection: Connection, key: IdempotencyKey) -> Existing | None:
+    """Find the run of a key that is younger than a day."""
+    parameters = {"caller": key.caller, "key": key.key, "since": utc_now() - KEY_LIFETIME}
+    row = connection.execute(_FIND_KEY, parameters).first()
+    return None if row is None else Existing(row.run_id, row.fingerprint == key.fingerprint)
+
+
+def find_run(connection: Connection, run_id: str) -> RunRecord | None:
+    """Give a run with its steps under the key "steps"."""
+    row = connection.execute(_GET, {"run_id": run_id}).mappings().first()
+    if row is None:
+        return None
+    steps = connection.execute(_STEPS, {"run_id": run_id}).mappings().all()
+    return {**row, "steps": [dict(step) for step in steps]}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list asks for; None is any."""
+
+    status: tuple[str, ...] = ()
+    environment_id: str | None = None
+    instance_id: str | None = None
+    workflow_id: str | None = None
+    module: str | None = None
+    branch: str | None = None
+    requested_by: str | None = None
+    trigger: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+
+def list_runs(
+    connection: Connection, wanted: RunFilter, *, limit: int, cursor: str | None, newest_first: bool
+) -> tuple[list[RunRecord], str | None]:
+    """Give a page of runs and the cursor of the next one."""
+    query = sa.select(runs)
+    equals = {
+        runs.c.environment_id: wanted.environment_id,
+        runs.c.instance_id: wanted.instance_id,
+        runs.c.workflow_id: wanted.workflow_id,
+        runs.c.module: wanted.module,
+        runs.c.branch: wanted.branch,
+        runs.c.user_name: wanted.requested_by,
+        runs.c.trigger: wanted.trigger,
+    }
+    for column, value in equals.items():
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.status:
+        query = query.where(runs.c.status.in_(wanted.status))
+    if wanted.since is not None:
+        query = query.where(runs.c.created_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(runs.c.created_at < wanted.until)
+    if wanted.text:
+        columns = (runs.c.filename, runs.c.workflow_name, runs.c.message, runs.c.user_name)
+        query = query.where(sa.or_(*(column.contains(wanted.text, autoescape=True) for column in columns)))
+    # Ids sort by time of creation.
+    if cursor is not None:
+        last = decode_cursor(cursor)
+        query = query.where(runs.c.id < last if newest_first else runs.c.id > last)
+    query = query.order_by(runs.c.id.desc() if newest_first else runs.c.id.asc()).limit(limit + 1)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    page = rows[:limit]
+    if page:
+        steps = connection.execute(
+            sa.select(run_steps)
+            .where(run_steps.c.run_id.in_([row["id"] for row in page]))
+            .order_by(run_steps.c.run_id, run_steps.c.position)
+        ).mappings()
+        by_run: dict[str, list[dict[str, Any]]] = {}
+        for step in steps:
+            by_run.setdefault(step["run_id"], []).append(dict(step))
+        for row in page:
+            row["steps"] = by_run.get(row["id"], [])
+    return page, encode_cursor(page[-1]["id"]) if len(rows) > limit else None
+
+
+def encode_cursor(run_id: str) -> str:
+    """Make the opaque cursor that continues behind a run."""
+    return base64.urlsafe_b64encode(json.dumps([1, run_id]).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """Read a cursor. Raises BadRequest for anything that this server did not make."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        version, run_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, TypeError, RecursionError) as error:
+        raise BadRequest("the cursor is not one of this list") from error
+    if version != 1 or not isinstance(run_id, str) or len(run_id) != 36:
+        raise BadRequest("the cursor is not one of this list")
+    return run_id
+
+
+def unfinished_runs(connection: Connection) -> list[tuple[str, str]]:
+    """Give (id, status) of every run that has not ended."""
+    query = sa.select(runs.c.id, runs.c.status).where(runs.c.status.not_in([state.value for state in FINAL]))
+    return [(row.id, row.status) for row in connection.execute(query)]
+
+
+def request_cancel(connection: Connection, run_id: str) -> None:
+    """Note that somebody wants the end of a run."""
+    connection.execute(
+        runs.update()
+        .where(runs.c.id == run_id, runs.c.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=utc_now())
+    )
+
+
+def is_queued(record: RunRecord) -> bool:
+    """Whether a run has not begun."""
+    return bool(record["status"] == Status.QUEUED)
+
+
+class DatabaseHeartbeats:
+    """Heartbeats in the table of executors."""
+
+    def __init__(self, database: Any, host: str, pid: int) -> None:  # noqa: ANN401 - Database; kept loose for tests
+        self._database, self._host, self._pid = database, host, pid
+
+    def beat(self, executor_id: str) -> None:
+        """Say that this process is alive."""
+        now = utc_now()
+
+        def write(connection: Connection) -> None:
+            updated = connection.execute(executors.update().where(executors.c.id == executor_id).values(beat_at=now))
+            if updated.rowcount == 0:
+                connection.execute(
+                    executors.insert().values(
+                        id=executor_id, host=self._host, pid=self._pid, started_at=now, beat_at=now
+                    )
+                )
+
+        self._database.write_now(write)
+
+    def alive(self, within_seconds: float) -> set[str]:
+        """Give the executors that were heard of lately. With SQLite there is one process: this one."""
+        since = utc_now() - timedelta(seconds=within_seconds)
+        query = sa.select(executors.c.id).where(executors.c.beat_at > since)
+        if self._database.is_sqlite:
+            query = query.where(executors.c.pid == self._pid)
+        found: set[str] = self._database.read_now(lambda connection: set(connection.execute(query).scalars()))
+        return found
+
+    def remove(self, executor_id: str) -> None:
+        """Say good-bye."""
+        self._database.write_now(
+            lambda connection: connection.execute(executors.delete().where(executors.c.id == executor_id))
+        )

@@ -1,0 +1,203 @@
+"""From a request to a run: find, plan, record, start. The row is durable before anything starts."""
+
+import asyncio
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from infraxys.durable.engine import DurableEngine
+from infraxys.engine.plan import Plan
+from infraxys.engine.status import FINAL, Status
+from infraxys.kit.clock import new_id, utc_now
+from infraxys.server.auth.subject import Subject
+from infraxys.server.catalog.catalog import Catalog, Target
+from infraxys.server.db.engine import Database
+from infraxys.server.errors import Conflict, NotFound, Unprocessable
+from infraxys.server.runs import repository
+from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs.repository import Existing, IdempotencyKey
+from infraxys.server.runs.transitions import RunRecord, Watchers, end_run
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """The key belongs to another request."""
+
+    code = "idempotency_key_reused"
+
+
+class UnknownRun(NotFound):
+    """There is no such run."""
+
+    code = "unknown_run"
+
+
+class AlreadyFinished(Conflict):
+    """The run has ended."""
+
+    code = "already_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller asks for, besides the target."""
+
+    subject: Subject
+    argument: bytes
+    timeout_seconds: float | None = None
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted run. `ended` gives its record when it ends; `is_replay` tells that it was there before."""
+
+    run_id: str
+    ended: "asyncio.Future[RunRecord]"
+    is_replay: bool = False
+
+
+class Runs:
+    """Accepts runs, gives their records and ends them."""
+
+    def __init__(
+        self, database: Database, catalog: Catalog, engine: DurableEngine, execution: RunExecution, watchers: Watchers
+    ) -> None:
+        self._database, self._catalog, self._engine = database, catalog, engine
+        self.execution, self.watchers = execution, watchers
+        self._accepting = ThreadPoolExecutor(8, thread_name_prefix="accept")
+
+    async def submit(self, target: Target, submission: Submission) -> Submitted:
+        """Accept a run: planned, recorded and handed to the durable engine when this returns."""
+        plan = await self._catalog.plan(target)
+        run = new_run(target, plan, submission)
+        run_id: str = run["id"]
+        self.execution.accept(run_id, plan, self.execution.context(run, submission.subject.grants))
+        ended = self.watchers.end_of(run_id)
+        loop = asyncio.get_running_loop()
+        # Shielded: a caller that goes away does not undo what it has asked for.
+        accepting = loop.run_in_executor(self._accepting, self._accept, run, plan, submission.key)
+        existing = await asyncio.shield(accepting)
+        if existing is None:
+            return Submitted(run_id, ended)
+        self.watchers.forget(run_id, ended)
+        self.execution.forget(run_id)
+        if not existing.is_same_request:
+            raise IdempotencyKeyReused("the Idempotency-Key was used for another request within the last 24 hours")
+        return Submitted(existing.run_id, await self.end_of(existing.run_id), is_replay=True)
+
+    def _accept(self, run: RunRecord, plan: Plan, key: IdempotencyKey | None) -> Existing | None:
+        """Record and start, in a thread."""
+        steps = [
+            {
+                "position": position,
+                "name": step.name,
+                "status": Status.QUEUED,
+                "container_id": step.container_id,
+                "instance_id": step.instance_id,
+                "filename": step.filename,
+            }
+            for position, step in enumerate(plan.steps)
+        ]
+        existing = self._database.write_now(lambda connection: repository.insert_run(connection, run, steps, key))
+        if existing is None:
+            self._engine.submit(run["id"])
+        return existing
+
+    async def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
+        """Give a future of a run's final record. Raises UnknownRun."""
+        future = self.watchers.end_of(run_id)
+        record = await self.get(run_id)
+        if Status(record["status"]) in FINAL and not future.done():
+            self.watchers.forget(run_id, future)
+            future.set_result(record)
+        return future
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Give a run. Raises UnknownRun."""
+        record = await self._database.aread(lambda connection: repository.find_run(connection, run_id))
+        if record is None:
+            raise UnknownRun(f"there is no run '{run_id[:100]}'")
+        return record
+
+    async def cancel(self, run_id: str) -> RunRecord:
+        """End a run: one that waits at once, one that executes by ending its action. Idempotent.
+
+        Raises UnknownRun, AlreadyFinished.
+        """
+        record = await self.get(run_id)
+        if record["status"] == Status.CANCELLED:
+            return record
+        if Status(record["status"]) in FINAL:
+            raise AlreadyFinished(f"run '{run_id}' has ended already: {record['status']}")
+        now = utc_now()
+
+        def request(connection: Connection) -> RunRecord | None:
+            repository.request_cancel(connection, run_id)
+            found = repository.find_run(connection, run_id)
+            if found is not None and repository.is_queued(found):
+                end_run(connection, run_id, Status.CANCELLED, now, [], message="cancelled before it started")
+                found = repository.find_run(connection, run_id)
+            return found
+
+        found = await self._database.awrite(request)
+        if found is None:
+            raise UnknownRun(f"there is no run '{run_id}'")
+        if found["status"] == Status.CANCELLED:
+            self.watchers.publish(found)
+        self.execution.stop(run_id)
+        return found
+
+    def reconcile(self) -> None:
+        """After a start: give the engine what was accepted but never reached it. Blocks."""
+        unfinished = self._database.read_now(repository.unfinished_runs)
+        known = self._engine.knows([run_id for run_id, _ in unfinished]) if unfinished else set()
+        for run_id, _ in unfinished:
+            if run_id not in known:
+                self._engine.submit(run_id)
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self._accepting.shutdown(wait=False)
+
+
+def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
+    """Make the record of a run that is about to be accepted."""
+    single = plan.steps[0] if plan.kind == "action" else None
+    subject = submission.subject
+    return {
+        "id": new_id(),
+        "kind": plan.kind,
+        "status": Status.QUEUED,
+        "module": str(plan.branch_path.module),
+        "branch": plan.branch_path.branch,
+        "commit": plan.commit,
+        "commits": json.dumps({str(path): commit for path, commit in plan.commits.items()}),
+        "environment_id": plan.environment_id,
+        "target": json.dumps(
+            [
+                {
+                    "containerId": step.container_id,
+                    "instanceId": step.instance_id,
+                    "filename": step.filename,
+                    "name": step.name,
+                }
+                for step in target.steps
+            ]
+        ),
+        "container_id": single.container_id if single else None,
+        "instance_id": single.instance_id if single else None,
+        "filename": single.filename if single else None,
+        "workflow_id": plan.workflow_id,
+        "workflow_name": plan.workflow_name,
+        "trigger": subject.trigger,
+        "user_id": subject.user_id,
+        "user_name": subject.name,
+        "token_id": subject.token_id,
+        "argument": submission.argument,
+        "argument_digest": f"sha256:{hashlib.sha256(submission.argument).hexdigest()}",
+        "timeout_seconds": submission.timeout_seconds,
+        "created_at": utc_now(),
+    }

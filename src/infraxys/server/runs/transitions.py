@@ -1,0 +1,147 @@
+"""The one gate for every change of a run's or step's status, and who is told."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from infraxys.engine.status import ALLOWED, FINAL, Status
+from infraxys.server.db.tables import run_steps, runs
+
+RunRecord = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step ended and when."""
+
+    position: int
+    status: Status
+    exit_code: int | None
+    at: datetime
+
+
+def _from(to: Status) -> list[str]:
+    """Give the states from which a state may be reached."""
+    return [state.value for state, following in ALLOWED.items() if to in following]
+
+
+def start_step(
+    connection: Connection, run_id: str, position: int, *, executor_id: str, at: datetime, previous: StepEnd | None
+) -> bool:
+    """Record that a step begins (and how the one before it ended). False when the run may not go on."""
+    if previous is not None:
+        end_step(connection, run_id, previous)
+    may_start = sa.or_(runs.c.status == Status.RUNNING, runs.c.status.in_(_from(Status.RUNNING)))
+    moved = connection.execute(
+        runs.update()
+        .where(runs.c.id == run_id, may_start, runs.c.cancel_requested_at.is_(None))
+        .values(
+            status=Status.RUNNING, started_at=sa.func.coalesce(runs.c.started_at, sa.bindparam("at", at, runs.c.started_at.type)),
+            executor_id=executor_id,
+        )
+    )  # fmt: skip
+    if moved.rowcount == 0:
+        return False
+    started = connection.execute(
+        run_steps.update()
+        .where(
+            run_steps.c.run_id == run_id,
+            run_steps.c.position == position,
+            run_steps.c.status.in_(_from(Status.RUNNING)),
+        )
+        .values(status=Status.RUNNING, attempt=run_steps.c.attempt + 1, started_at=at, runner=executor_id)
+    )
+    return started.rowcount > 0
+
+
+def end_step(connection: Connection, run_id: str, end: StepEnd) -> None:
+    """Record the end of a step; a final state is never changed."""
+    connection.execute(
+        run_steps.update()
+        .where(
+            run_steps.c.run_id == run_id,
+            run_steps.c.position == end.position,
+            run_steps.c.status.in_(_from(end.status)),
+        )
+        .values(status=end.status, exit_code=end.exit_code, finished_at=end.at)
+    )
+
+
+def end_run(
+    connection: Connection, run_id: str, status: Status, at: datetime, ends: Sequence[StepEnd], **values: object
+) -> bool:
+    """Record the end of a run with what is known of its steps. False when it had ended before."""
+    moved = connection.execute(
+        runs.update()
+        .where(runs.c.id == run_id, runs.c.status.in_(_from(status)))
+        .values(status=status, finished_at=at, **values)
+    )
+    for end in ends:
+        end_step(connection, run_id, end)
+    if moved.rowcount and status is not Status.SUCCESS:
+        # What comes after the step that ended the run is never executed.
+        connection.execute(
+            run_steps.update()
+            .where(run_steps.c.run_id == run_id, run_steps.c.status == Status.QUEUED)
+            .values(status=Status.CANCELLED)
+        )
+    return moved.rowcount > 0
+
+
+@dataclass(slots=True)
+class Watchers:
+    """Who waits for runs in this process. Used on the event loop's thread; `publish` from any."""
+
+    loop: asyncio.AbstractEventLoop
+    _ends: dict[str, list["asyncio.Future[RunRecord]"]] = field(default_factory=dict)
+    _changes: dict[str, list["asyncio.Queue[RunRecord]"]] = field(default_factory=dict)
+
+    def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
+        """Give a future that gets the run's record when it ends."""
+        future: asyncio.Future[RunRecord] = self.loop.create_future()
+        self._ends.setdefault(run_id, []).append(future)
+        return future
+
+    def forget(self, run_id: str, future: "asyncio.Future[RunRecord]") -> None:
+        """Stop waiting."""
+        waiting = self._ends.get(run_id, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._ends.pop(run_id, None)
+
+    def subscribe(self, run_id: str) -> "asyncio.Queue[RunRecord]":
+        """Give a queue that gets every change of the run; bounded by the number of its changes."""
+        changes: asyncio.Queue[RunRecord] = asyncio.Queue()
+        self._changes.setdefault(run_id, []).append(changes)
+        return changes
+
+    def unsubscribe(self, run_id: str, changes: "asyncio.Queue[RunRecord]") -> None:
+        """Stop following."""
+        following = self._changes.get(run_id, [])
+        if changes in following:
+            following.remove(changes)
+        if not following:
+            self._changes.pop(run_id, None)
+
+    def is_followed(self, run_id: str) -> bool:
+        """Whether somebody follows the changes of a run."""
+        return run_id in self._changes
+
+    def publish(self, record: Mapping[str, Any]) -> None:
+        """Tell everyone who waits. Called from the engine's threads after the commit."""
+        self.loop.call_soon_threadsafe(self._publish, dict(record))
+
+    def _publish(self, record: RunRecord) -> None:
+        run_id = record["id"]
+        for changes in self._changes.get(run_id, []):
+            changes.put_nowait(record)
+        if Status(record["status"]) in FINAL:
+            for future in self._ends.pop(run_id, []):
+                if not future.done():
+                    future.set_result(record)
