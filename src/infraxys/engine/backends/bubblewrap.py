@@ -3,34 +3,29 @@
 import asyncio
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, StartFailed
 from infraxys.engine.backends.cgroups import Cgroups, SlotGroup, detect
-from infraxys.engine.backends.command_line import Descriptors, HostFacts, build_command
-from infraxys.engine.backends.execution import SandboxExecution
+from infraxys.engine.backends.command_line import Descriptors, HostFacts, build_command, check_environment
+from infraxys.engine.backends.execution import Ends, SandboxExecution, all_processes
 from infraxys.engine.backends.host import (
-    Accounts,
     find_accounts,
     find_facts,
     hand_over,
     is_reachable,
     prepare_work_directory,
+    refresh_resolver,
+    remove_tree,
+    resolver_state,
 )
-from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, build_filter
+from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, load_filter
 
-# The shell that every action starts in. It waits at the gate: without the byte that says "this action can be found
-# and killed" nothing of the action runs. Then it closes the gate and becomes, or sources, the command.
-GATE = (
-    'read -r -N 1 -u "$1" _ || exit 125; eval "exec $1<&-"; shift; '
-    'if [ "$1" = source ]; then shift; . "$@"; else exec "$@"; fi'
-)
-SHELL = ("/bin/bash", "--norc", "--noprofile", "-c", GATE, "bash")
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -38,21 +33,46 @@ ENVIRONMENT = {
     "USER": "root",
     "TERM": "dumb",
 }
+SWEEP_SECONDS = 5.0
+NO_NAMESPACES = (
+    "user namespaces are not allowed here: sysctl kernel.unprivileged_userns_clone=1 and user.max_user_namespaces, "
+    "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; in a container start it with "
+    "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+)
+HINTS = {  # what is said: how to mend it
+    "mount proc": "in a container, start it with --security-opt seccomp=unconfined "
+    "--security-opt systempaths=unconfined",
+    "new namespace": NO_NAMESPACES,
+    "uid map": NO_NAMESPACES,
+    "Failed to make / slave": NO_NAMESPACES,
+    "pivot_root": "the root file system is an initramfs; start in a container or on a real root file system",
+    "setpriv": "this process is root without the right to change to the accounts of the sandbox; give it CAP_SETUID "
+    "and CAP_SETGID, or start it as an ordinary user",
+    "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
+    "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
+}
 
 
 class BubblewrapBackend:
     """Runs actions with bubblewrap. `work` is the folder whose parts are shown to actions; `slots` run at once.
 
-    Call `prepare` before anything else.
+    Call `prepare` before anything else. `uid_base`, as root: the first of `slots` unused user ids for actions.
+    `extra_read_only`: host folders with tools that actions see at the same path. `bwrap`: another binary.
     """
 
     name = "bubblewrap"
 
     def __init__(
-        self, work: Path, *, slots: int = 16, extra_read_only: tuple[Path, ...] = (), bwrap: str | None = None
+        self,
+        work: Path,
+        *,
+        slots: int = 16,
+        uid_base: int | None = None,
+        extra_read_only: tuple[Path, ...] = (),
+        bwrap: str | None = None,
     ) -> None:
-        self.work = work
-        self.accounts: Accounts = find_accounts()
+        self.work = work.absolute()
+        self.accounts = find_accounts(slots, uid_base)
         self._slots = slots
         self._extra, self._bwrap = extra_read_only, bwrap
         self._free: deque[int] = deque(range(slots))
@@ -60,8 +80,9 @@ class BubblewrapBackend:
         self._facts: HostFacts | None = None
         self._filter: FilterFile | None = None
         self._cgroups = Cgroups(0)
-        self._groups: dict[int, SlotGroup | None] = {}
-        self._running: set[SandboxExecution] = set()
+        self._groups: list[SlotGroup | None] = [None] * slots
+        self._resolver = (0, 0, 0)
+        self._running: dict[SandboxExecution, int] = {}
 
     def prepare(self) -> None:
         """Find what the host offers, make the work directory ready and clear what a killed server left. Blocks.
@@ -75,13 +96,18 @@ class BubblewrapBackend:
                 "others; start with --work-dir and a folder such as /var/lib/infraxys-work"
             )
         try:
-            program = build_filter()
+            program = load_filter()
         except FilterUnavailable as error:
-            raise BackendUnavailable("libseccomp is not installed: apt-get install libseccomp2") from error
-        self._filter = FilterFile(program)
+            raise BackendUnavailable(str(error)) from error
+        self._cgroups = detect(f"infraxys-{hashlib.sha256(os.fsencode(self.work)).hexdigest()[:12]}")
+        self.sweep_leftovers()
+        self._resolver = resolver_state()
         self._facts = find_facts(self.work, self.accounts, self._extra, self._bwrap)
-        self._cgroups = detect(f"infraxys-{hashlib.sha256(str(self.work.absolute()).encode()).hexdigest()[:12]}")
-        self.sweep()
+        try:
+            self._groups = [self._cgroups.slot(slot) for slot in range(self._slots)]
+        except OSError:
+            self._cgroups, self._groups = Cgroups(0), [None] * self._slots
+        self._filter = FilterFile(program)
 
     @property
     def limits_by(self) -> str:
@@ -90,97 +116,100 @@ class BubblewrapBackend:
 
     async def probe(self) -> None:
         """Execute `true` with the real settings. Raises BackendUnavailable naming what failed."""
-        try:
-            execution = await self.start(ActionSpec("probe", "probe", ("/bin/true",), ENVIRONMENT, "/"))
-            async for _ in execution.output():
-                pass
-            end = await execution.wait()
-        except StartFailed as error:
-            raise BackendUnavailable(f"the sandbox does not start: {error}") from error
-        if end.code != 0:
-            raise BackendUnavailable(f"the sandbox does not work here: {advice(end.start_error or f'exit {end.code}')}")
+        for network in (True, False):
+            try:
+                action = ActionSpec("probe", "probe", ("/bin/true",), ENVIRONMENT, "/", network=network)
+                end = await (await self.start(action)).wait()
+            except StartFailed as error:
+                raise BackendUnavailable(f"the sandbox does not start: {error}") from error
+            if end.code != 0:
+                said = end.start_error or f"exit {end.code}"
+                raise BackendUnavailable(f"the sandbox does not work here: {advice(said)}")
 
     async def start(self, action: ActionSpec) -> SandboxExecution:
         """Start one action; waits for a free slot. Raises StartFailed."""
         slot = await self._take_slot()
         try:
+            await self._hand_over(action, slot)
             return self._spawn(action, slot)
         except BaseException as error:
             self._give_slot(slot)
             if isinstance(error, OSError):
                 raise StartFailed(f"the sandbox could not be started: {error.strerror}") from error
+            if isinstance(error, ValueError):
+                raise StartFailed(str(error)) from error
             raise
+
+    async def _hand_over(self, action: ActionSpec, slot: int) -> None:
+        """Give the sources of writable mounts to the slot's account, in a thread because trees may be large."""
+        uid, gid = self.accounts.uid(slot), self.accounts.gid
+        if uid is not None and gid is not None:
+            for mount in action.mounts:
+                if mount.writable and mount.source.lstat().st_uid != uid:
+                    await asyncio.to_thread(hand_over, mount.source, uid, gid)
 
     def _spawn(self, action: ActionSpec, slot: int) -> SandboxExecution:
         facts, program = self._facts, self._filter
         if facts is None or program is None:
-            raise StartFailed("the sandbox was not prepared")
-        uid, gid = self.accounts.uid(slot), self.accounts.gid
-        if uid is not None and gid is not None:
-            for mount in action.mounts:
-                if mount.writable:
-                    hand_over(mount.source, uid, gid)
-        group = self._group(slot)
+            raise StartFailed("the sandbox is not prepared, or was closed")
+        check_environment(action.environment)
+        if (resolver := resolver_state()) != self._resolver:
+            self._resolver = resolver
+            refresh_resolver(facts.etc)
+        group = self._groups[slot]
         if group is not None:
             group.apply(action.limits)
-        status_read, status_write = os.pipe()
-        gate_read, gate_write = os.pipe()
-        seccomp = program.open()
-        ours, theirs = [status_read, gate_write], [status_write, gate_read, seccomp]
+        ours: list[int] = []
+        theirs = [program.open()]
         try:
+            for is_ours_read in (False, True, True, True, False):  # stdin, stdout, stderr, status, gate
+                read, write = os.pipe()
+                ours.append(read if is_ours_read else write)
+                theirs.append(write if is_ours_read else read)
+            seccomp, stdin, stdout, stderr, status, gate = theirs
             command = build_command(
                 facts,
-                ActionSpec(
-                    action.run_id,
-                    action.step_id,
-                    (*SHELL, str(gate_read), *action.command),
-                    action.environment,
-                    action.directory,
-                    action.mounts,
-                    action.network,
-                    action.limits,
-                ),
-                Descriptors(seccomp, status_write, gate_read),
-                uid=uid,
-                gid=gid,
-                join_files=group.join_files if group else (),
+                action,
+                Descriptors(seccomp, status, gate),
+                uid=self.accounts.uid(slot),
+                gid=self.accounts.gid,
+                join_files=group.join_files(action.limits) if group else (),
             )
+            # Blocks until the launcher is executed, well under a millisecond. Not in a thread: the sandbox dies with
+            # the thread that started it.
             process = subprocess.Popen(  # noqa: S603 - the command is built above, from checked parts
                 command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(action.environment),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=action.environment,
                 cwd="/",
-                pass_fds=theirs,
+                pass_fds=(seccomp, status, gate),
                 start_new_session=True,
             )
         except BaseException:
-            for descriptor in ours:
-                os.close(descriptor)
+            close_all(ours)
             raise
         finally:
-            for descriptor in theirs:
-                os.close(descriptor)
-        execution = SandboxExecution(process, status_read, gate_write, group, lambda: self._ended(execution, slot))
-        self._running.add(execution)
+            close_all(theirs)
+        execution = SandboxExecution(process, Ends(*ours), group, self._ended, str(self.work))
+        self._running[execution] = slot
         return execution
 
-    def _ended(self, execution: SandboxExecution, slot: int) -> None:
-        self._running.discard(execution)
-        self._give_slot(slot)
-
-    def _group(self, slot: int) -> SlotGroup | None:
-        if slot not in self._groups:
-            self._groups[slot] = self._cgroups.slot(slot)
-        return self._groups[slot]
+    def _ended(self, execution: SandboxExecution) -> None:
+        self._give_slot(self._running.pop(execution))
 
     async def _take_slot(self) -> int:
         if self._free:
             return self._free.popleft()
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        return await turn
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_slot(turn.result())
+            raise
 
     def _give_slot(self, slot: int) -> None:
         while self._waiting:
@@ -190,55 +219,76 @@ class BubblewrapBackend:
                 return
         self._free.appendleft(slot)  # the warmest one next
 
-    def sweep(self) -> int:
-        """Kill sandboxes of an earlier server with this work folder and remove its run folders. Blocks."""
+    def sweep_leftovers(self) -> int:
+        """Kill sandboxes of an earlier server with this work folder and remove its run folders. Blocks.
+
+        Gives how many processes were killed.
+        """
         killed = 0
-        for process in find_sandboxes(self.work):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
-                killed += 1
+        deadline = time.monotonic() + SWEEP_SECONDS
+        while found := find_sandboxes(self.work):
+            killed += sum(kill_sandbox(process, self.work) for process in found)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
         for group in self._cgroups.leftovers():
             group.kill_all()
             group.remove()
-        shutil.rmtree(self.work / "runs", ignore_errors=True)
+        remove_tree(self.work / "runs")
         return killed
 
     async def close(self) -> None:
         """Kill what still runs and remove everything the backend made."""
+        program, self._filter = self._filter, None
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(StartFailed("the server is stopping"))
         running = list(self._running)
         await asyncio.gather(*(execution.terminate(0) for execution in running))
         await asyncio.gather(*(execution.wait() for execution in running))
-        for group in self._groups.values():
+        for group in self._groups:
             if group is not None:
                 group.remove()
-        if self._filter is not None:
-            self._filter.close()
-            self._filter = None
+        if program is not None:
+            program.close()
 
 
 def find_sandboxes(work: Path) -> list[int]:
     """Find sandboxes by the work folder's path on their command line."""
-    marker = f"{work.absolute()}/".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"--json-status-fd" in words and any(word.startswith(marker) for word in words):
-                found.append(int(entry.name))
-    return found
+    return [process for process in all_processes() if is_sandbox(process, work)]
+
+
+def is_sandbox(process: int, work: Path) -> bool:
+    """Whether a process is a sandbox, or about to become one, that shows parts of this work folder."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    marker = os.fsencode(work) + b"/"
+    return b"--json-status-fd" in words and any(word.startswith(marker) for word in words)
+
+
+def kill_sandbox(process: int, work: Path) -> int:
+    """Kill a process if it is a sandbox still; gives how many were killed."""
+    with suppress(OSError):
+        handle = os.pidfd_open(process)
+        try:
+            if is_sandbox(process, work):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                return 1
+        finally:
+            os.close(handle)
+    return 0
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def advice(said: str) -> str:
-    """Add to what bubblewrap said how to mend it."""
-    hints = {
-        "Can't mount proc": "in a container, allow it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined",
-        "Creating new namespace failed": "user namespaces are not allowed: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile",
-        "No permissions to create new namespace": "user namespaces are not allowed: sysctl kernel.unprivileged_userns_clone=1",
-        "setting up uid map": "user namespaces are restricted (AppArmor: sysctl kernel.apparmor_restrict_unprivileged_userns=0)",
-        "pivot_root": "the root file system is an initramfs; start in a container or with a real root",
-        "setpriv": "this process may not change to the accounts of the sandbox; it is root without the right to",
-    }
-    found = next((hint for text, hint in hints.items() if text in said), None)
+    """Add to what was said how to mend it."""
+    found = next((hint for text, hint in HINTS.items() if text in said), None)
     return f"{said} ({found})" if found else said

@@ -1,5 +1,8 @@
 """The sandbox's command line: a pure function of what was found on the host and of the action."""
 
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +10,24 @@ from infraxys.engine.backends.base import ActionSpec, Mount
 
 SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 VAR_TMP_BYTES = 16 * 1024 * 1024
+RUN_BYTES = 1024 * 1024
 INFRAXYS_ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
-# Joins the control groups named before "--", sets what they do not cover, becomes the rest.
+SYSTEM_FOLDERS = ("usr", "bin", "sbin", "lib", "lib64", "etc", "proc", "dev", "sys")
+# Joins the control groups named before "--", sets the limits that they do not cover (0 is none), becomes the rest.
+# dash spells the limit of processes -p, other shells -u.
 LAUNCHER = """while [ "$1" != -- ]; do echo $$ >"$1" || exit 126; shift; done; shift
-ulimit -c 0; ulimit -n "$1"; [ "$2" = 0 ] || ulimit -u "$2" 2>/dev/null || ulimit -p "$2"
-[ "$3" = 0 ] || ulimit -f "$3"; shift 3; exec "$@\""""
+ulimit -c 0; ulimit -n "$1" 2>/dev/null; [ "$2" = 0 ] || ulimit -u "$2" 2>/dev/null || ulimit -p "$2"
+[ "$3" = 0 ] || ulimit -f "$3"; [ "$4" = 0 ] || ulimit -d "$4"; shift 4; exec "$@\""""
+# The shell that every action starts in. It waits at the gate: without the byte that says "this action can be found and
+# killed" nothing of the action runs. Then it closes the gate and becomes, or sources, the command. It starts with -p so
+# that nothing in the environment (BASH_ENV, exported functions) runs before the gate.
+GATE = (
+    'set +p; read -r -N 1 -u "$1" _ || exit 125; eval "exec $1<&-"; shift; '
+    'if [ "$1" = source ]; then shift; . "$@"; else exec "$@"; fi'
+)
+SHELL = ("/bin/bash", "--norc", "--noprofile", "-p", "-c", GATE, "bash")
+# Variables with which the C library or a shell would run other code in the launcher, which is outside of the sandbox.
+DANGEROUS = re.compile(r"(LD_|BASH_|MALLOC_|GLIBC_|GCONV_|RES_|SHELLOPTS$|BASHOPTS$|ENV$|IFS$|PS4$|LOCPATH$|NLSPATH$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +59,76 @@ def build_command(
     gid: int | None,
     join_files: tuple[str, ...] = (),
 ) -> list[str]:
-    """Give the whole command: launcher, change of user (as root), bubblewrap, the action's command.
+    """Give the whole command: launcher, change of user (as root), bubblewrap, the gate, the action's command.
 
-    The last argument of the action's command is the number of the gate's descriptor: the bootstrap waits there.
+    Limits that control groups would hold are left to the launcher when `join_files` is empty. Raises ValueError for a
+    mount whose target is not a plain absolute path outside of the system's folders.
     """
     limits = action.limits
-    processes = 0 if join_files else limits.processes
+    processes, data_kilobytes = (0, 0) if join_files else (limits.processes, limits.memory_bytes // 1024)
     blocks = 0 if limits.file_bytes is None else max(1, limits.file_bytes // 512)
-    launcher = ["/bin/sh", "-c", LAUNCHER, "sh", *join_files, "--"]
-    launcher += [str(limits.open_files), str(processes), str(blocks)]
+    command = ["/bin/sh", "-c", LAUNCHER, "sh", *join_files, "--"]
+    command += [str(limits.open_files), str(processes), str(blocks), str(data_kilobytes)]
     if uid is not None and facts.setpriv:
-        launcher += [facts.setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
-    return [*launcher, facts.bwrap, *sandbox_options(facts, action, descriptors), "--", *action.command]
+        command += [facts.setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
+    command += [facts.bwrap, *sandbox_options(facts, action, descriptors), "--"]
+    return [*command, *SHELL, str(descriptors.gate), *action.command]
 
 
 def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descriptors) -> list[str]:
     """Give the options of bubblewrap, in the order that matters."""
     limits = action.limits
-    options = ["--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"]
-    options += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"]
-    if not action.network:
-        options.append("--unshare-net")
-    options += ["--die-with-parent", "--cap-drop", "ALL", "--new-session"]
-    options += _system(facts)
-    options += ["--proc", "/proc", "--dev", "/dev"]
-    options += ["--perms", "1777", "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108
-    options += ["--remount-ro", "/dev"]
-    options += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
-    options += ["--perms", "0700", "--size", str(limits.home_bytes), "--tmpfs", "/root"]
-    options += ["--perms", "0755", "--size", "65536", "--tmpfs", INFRAXYS_ROOT]
-    inside = [mount for mount in action.mounts if mount.target.startswith(INFRAXYS_ROOT)]
-    outside = [mount for mount in action.mounts if not mount.target.startswith(INFRAXYS_ROOT)]
-    options += _binds(inside)
-    options += ["--remount-ro", INFRAXYS_ROOT]
-    options += _binds(outside)
-    options += ["--perms", "1777", "--size", str(VAR_TMP_BYTES), "--tmpfs", "/var/tmp"]  # noqa: S108
-    options += ["--perms", "0755", "--size", "1048576", "--tmpfs", "/run"]
-    options += ["--remount-ro", "/", "--chdir", action.directory]
-    options += ["--json-status-fd", str(descriptors.status), "--seccomp", str(descriptors.seccomp)]
-    return options
+    inside, outside = split_mounts(action.mounts)
+    return [
+        *("--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"),
+        *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"),
+        *(() if action.network else ("--unshare-net",)),
+        *("--die-with-parent", "--cap-drop", "ALL", "--new-session"),
+        *_system(facts),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *_tmpfs("/dev/shm", "1777", SHARED_MEMORY_BYTES),  # noqa: S108 - inside the sandbox
+        *("--remount-ro", "/dev"),
+        *_tmpfs("/tmp", "1777", limits.tmp_bytes),  # noqa: S108 - inside the sandbox
+        *_tmpfs("/root", "0700", limits.home_bytes),
+        *_tmpfs("/var/tmp", "1777", VAR_TMP_BYTES),  # noqa: S108 - inside the sandbox
+        *_tmpfs("/run", "0755", RUN_BYTES),
+        *_binds(Mount(path, str(path)) for path in facts.extra_read_only),
+        *_tmpfs(INFRAXYS_ROOT, "0755", 65536),
+        *_binds(inside),
+        *("--remount-ro", INFRAXYS_ROOT),
+        *_binds(outside),
+        *("--remount-ro", "/", "--chdir", action.directory),
+        *("--json-status-fd", str(descriptors.status), "--seccomp", str(descriptors.seccomp)),
+    ]
+
+
+def split_mounts(mounts: Iterable[Mount]) -> tuple[list[Mount], list[Mount]]:
+    """Part the mounts into those below the fixed path, which is sealed after them, and others. Raises ValueError."""
+    inside: list[Mount] = []
+    outside: list[Mount] = []
+    for mount in mounts:
+        target = mount.target
+        parts = target.split("/")
+        if (
+            posixpath.normpath(target) != target
+            or not target.startswith("/")
+            or target.startswith("//")
+            or "\0" in target
+        ):
+            raise ValueError(f"a mount's target must be a plain absolute path, not {target!r}")
+        if target in ("/", "/tmp", INFRAXYS_ROOT) or parts[1] in SYSTEM_FOLDERS:  # noqa: S108 - inside the sandbox
+            raise ValueError(f"nothing may be mounted over {target!r}")
+        (inside if target.startswith(f"{INFRAXYS_ROOT}/") else outside).append(mount)
+    return inside, outside
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ValueError for a variable that would do something before the action is in its sandbox."""
+    for name, value in environment.items():
+        if DANGEROUS.match(name):
+            raise ValueError(f"the environment variable {name} cannot be given to an action; set it in the action")
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise ValueError(f"the environment variable {name!r} has a character that no variable can have")
 
 
 def _system(facts: HostFacts) -> list[str]:
@@ -91,13 +138,14 @@ def _system(facts: HostFacts) -> list[str]:
             options += ["--symlink", f"usr/{name}", f"/{name}"]
         else:
             options += ["--ro-bind-try", f"/{name}", f"/{name}"]
-    options += ["--ro-bind", str(facts.etc), "/etc"]
-    for path in facts.extra_read_only:
-        options += ["--ro-bind", str(path), str(path)]
-    return options
+    return [*options, "--ro-bind", str(facts.etc), "/etc"]
 
 
-def _binds(mounts: list[Mount]) -> list[str]:
+def _tmpfs(target: str, mode: str, size: int) -> tuple[str, ...]:
+    return ("--perms", mode, "--size", str(size), "--tmpfs", target)
+
+
+def _binds(mounts: Iterable[Mount]) -> list[str]:
     options = []
     for mount in mounts:
         options += ["--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target]

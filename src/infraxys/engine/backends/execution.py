@@ -4,20 +4,37 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
 
+if TYPE_CHECKING:
+    import subprocess
+
 READ_BYTES = 64 * 1024
-QUEUE_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
+AHEAD_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
+AHEAD_CHUNKS = 512  # the same for writers of single bytes
 STATUS_BYTES = 64 * 1024
+LAST_READS = 32  # more than the largest pipe holds
 START_SECONDS = 5.0
 TAIL_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Our ends of a sandbox's pipes."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    status: int
+    gate: int
 
 
 class Output:
@@ -27,49 +44,22 @@ class Output:
         self._loop = loop
         self._open: dict[int, Stream] = {stdout: "stdout", stderr: "stderr"}
         self._chunks: deque[Chunk] = deque()
-        self._queued = 0
-        self._paused = False
+        self._ahead = 0
+        self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
         self.error_tail = b""
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
             loop.add_reader(descriptor, self._read, descriptor)
 
-    def _read(self, descriptor: int) -> None:
-        stream = self._open[descriptor]
-        try:
-            data = os.read(descriptor, READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            if stream == "stderr":
-                self.error_tail = (self.error_tail + data)[-TAIL_BYTES:]
-            self._chunks.append(Chunk(stream, data))
-            self._queued += len(data)
-            if self._queued > QUEUE_BYTES and not self._paused:
-                self._paused = True
-                for other in self._open:
-                    self._loop.remove_reader(other)
-        else:
-            self._loop.remove_reader(descriptor)
-            os.close(descriptor)
-            del self._open[descriptor]
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     async def chunks(self) -> AsyncIterator[Chunk]:
         """Give what was read, until both pipes have ended."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
-                self._queued -= len(chunk.data)
-                if self._paused and self._queued < QUEUE_BYTES // 2:
-                    self._paused = False
+                self._ahead -= len(chunk.data)
+                if self._is_paused and self._ahead < AHEAD_BYTES // 2 and len(self._chunks) < AHEAD_CHUNKS // 2:
+                    self._is_paused = False
                     for descriptor in self._open:
                         self._loop.add_reader(descriptor, self._read, descriptor)
                 yield chunk
@@ -78,127 +68,213 @@ class Output:
             self._waiter = self._loop.create_future()
             await self._waiter
 
-    def close(self) -> None:
-        """Stop reading; for executions that nobody reads to the end."""
+    def finish(self) -> None:
+        """Read what is left in the pipes of an action that has ended, and close them.
+
+        Nobody else can hold their other ends by right; one that was handed out of the sandbox does not keep us.
+        """
         for descriptor in list(self._open):
-            self._loop.remove_reader(descriptor)
-            os.close(descriptor)
-        self._open.clear()
+            for _ in range(LAST_READS):
+                if not self._read(descriptor, is_last=True):
+                    break
+            if descriptor in self._open:
+                self._close(descriptor)
         self._wake()
+
+    def _read(self, descriptor: int, *, is_last: bool = False) -> bool:
+        """Read once; False when there was nothing."""
+        stream = self._open.get(descriptor)
+        if stream is None:
+            return False
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close(descriptor)
+            self._wake()
+            return False
+        if stream == "stderr":
+            self.error_tail = (self.error_tail + data)[-TAIL_BYTES:]
+        self._chunks.append(Chunk(stream, data))
+        self._ahead += len(data)
+        is_full = self._ahead > AHEAD_BYTES or len(self._chunks) > AHEAD_CHUNKS
+        if is_full and not self._is_paused and not is_last:
+            self._is_paused = True
+            for other in self._open:
+                self._loop.remove_reader(other)
+        self._wake()
+        return True
+
+    def _close(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        del self._open[descriptor]
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Input:
+    """The action's standard input."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        self._loop = loop
+        self._descriptor: int | None = descriptor
+        self._turn = asyncio.Lock()
+        self._waiter: asyncio.Future[None] | None = None
+        os.set_blocking(descriptor, False)
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it; waits while the action does not read."""
+        async with self._turn:
+            view = memoryview(data)
+            while view and self._descriptor is not None:
+                try:
+                    view = view[os.write(self._descriptor, view) :]
+                except BlockingIOError:
+                    await self._writable(self._descriptor)
+                except OSError:
+                    return  # the action has closed it
+
+    async def _writable(self, descriptor: int) -> None:
+        self._waiter = self._loop.create_future()
+        self._loop.add_writer(descriptor, self._wake)
+        try:
+            await self._waiter
+        finally:
+            if self._descriptor is not None:
+                self._loop.remove_writer(descriptor)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Close it; a waiting writer returns."""
+        if self._descriptor is not None:
+            self._loop.remove_writer(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._wake()
+
+
+class StatusReader:
+    """Puts bubblewrap's JSON lines together; they arrive in several writes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.child: int | None = None
+        self.is_exit_reported = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read. What is no JSON object is skipped, and so is a line without end."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-STATUS_BYTES:]
+        for line in lines:
+            try:
+                status = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(status, dict):
+                if isinstance(status.get("child-pid"), int):
+                    self.child = status["child-pid"]
+                self.is_exit_reported |= "exit-code" in status
 
 
 class SandboxExecution:
-    """An action in its sandbox. Made by the bubblewrap backend; used on the event loop's thread only."""
+    """An action in its sandbox. Made by the bubblewrap backend; used on the event loop's thread only.
+
+    `release` is called once, when nothing of the action is left. `hidden` is a path left out of messages.
+    """
 
     def __init__(
         self,
         process: "subprocess.Popen[bytes]",
-        status: int,
-        gate: int,
+        ends: Ends,
         group: SlotGroup | None,
-        release: Callable[[], None],
+        release: Callable[["SandboxExecution"], None],
+        hidden: str = "",
     ) -> None:
-        assert process.stdout is not None and process.stderr is not None and process.stdin is not None  # noqa: S101, PT018 - pipes were asked for
         self._loop = asyncio.get_running_loop()
         self._process = process
-        self._group = group
-        self._oom_before = group.oom_kills() if group else 0
-        self._release = release
-        self._gate: int | None = gate
-        self._status, self._status_text = status, b""
+        self._group, self._release, self._hidden = group, release, hidden
+        self._gate: int | None = ends.gate
+        self._was_let_in = False
+        self._status = StatusReader()
+        self._status_end: int | None = ends.status
         self._child: int | None = None
-        self._child_pidfd: int | None = None
-        self._reported_exit = False
+        self._child_handle: int | None = None
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._monitor_gone: asyncio.Future[None] = self._loop.create_future()
         self._child_gone: asyncio.Future[None] = self._loop.create_future()
         self._terminating: asyncio.Task[None] | None = None
-        self._is_terminated = False
-        self._finished: asyncio.Task[Exit] | None = None
-        self._output = Output(self._loop, os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno()))
-        process.stdout.close()
-        process.stderr.close()
-        self._stdin: int | None = os.dup(process.stdin.fileno())
-        process.stdin.close()
-        os.set_blocking(self._stdin, False)
-        os.set_blocking(status, False)
-        self._loop.add_reader(status, self._read_status)
-        self._monitor_pidfd = os.pidfd_open(process.pid)
-        self._loop.add_reader(self._monitor_pidfd, self._monitor_ended)
+        self._output = Output(self._loop, ends.stdout, ends.stderr)
+        self._input = Input(self._loop, ends.stdin)
+        os.set_blocking(ends.status, False)
+        self._loop.add_reader(ends.status, self._read_status)
+        self._monitor_handle = os.pidfd_open(process.pid)
+        self._loop.add_reader(self._monitor_handle, self._monitor_ended)
+        self._finished = self._loop.create_task(self._finish())
 
     def output(self) -> AsyncIterator[Chunk]:
         """Give chunks in the order read, until all writers are gone."""
         return self._output.chunks()
 
     async def write(self, data: bytes) -> None:
-        """Give bytes to the action's standard input."""
-        view = memoryview(data)
-        while view and self._stdin is not None:
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                ready = self._loop.create_future()
-                self._loop.add_writer(self._stdin, ready.set_result, None)
-                try:
-                    await ready
-                finally:
-                    if self._stdin is not None:
-                        self._loop.remove_writer(self._stdin)
-            except OSError:
-                return
+        """Give bytes to the action's standard input; does nothing once it has ended."""
+        await self._input.write(data)
 
     async def terminate(self, grace_seconds: float) -> None:
-        """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree. Idempotent."""
-        self._is_terminated = True
+        """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree.
+
+        Idempotent; a later call with a shorter grace shortens it.
+        """
         if self._terminating is None:
             self._terminating = self._loop.create_task(self._terminate(grace_seconds))
+        elif not self._terminating.done():
+            self._loop.call_later(grace_seconds, self._kill_child)
         await asyncio.shield(self._terminating)
 
     async def wait(self) -> Exit:
         """Wait for the end and for the clean-up of everything that was made for the action."""
-        if self._finished is None:
-            self._finished = self._loop.create_task(self._finish())
         return await asyncio.shield(self._finished)
 
-    def _read_status(self) -> None:
-        """Read bubblewrap's JSON lines; they arrive in several writes."""
+    def _read_status(self) -> bool:
+        """Learn the sandbox's first process from the status pipe, and let the action begin. False when all is read."""
+        if self._status_end is None:
+            return False
         try:
-            data = os.read(self._status, 4096)
+            data = os.read(self._status_end, 4096)
         except BlockingIOError:
-            return
-        if not data or len(self._status_text) > STATUS_BYTES:
-            self._loop.remove_reader(self._status)
-            os.close(self._status)
-            if not self._started.done():
-                self._started.set_result(None)  # ended before there was anything to start
-            return
-        *lines, self._status_text = (self._status_text + data).split(b"\n")
-        for line in lines:
-            self._take_status(line)
+            return False
+        if not data:
+            self._close_status()
+            return False
+        self._status.feed(data)
+        if self._status.child is not None and not self._started.done():
+            with suppress(ProcessLookupError):
+                self._child_handle = os.pidfd_open(self._status.child)
+                self._child = self._status.child
+                self._loop.add_reader(self._child_handle, self._child_ended)
+                if self._terminating is None:
+                    self._open_gate()
+            self._started.set_result(None)
+        return True
 
-    def _take_status(self, line: bytes) -> None:
-        try:
-            status = json.loads(line)
-        except ValueError:
-            return
-        if "exit-code" in status:
-            self._reported_exit = True
-        child = status.get("child-pid")
-        if child is not None and self._child is None:
-            try:
-                self._child_pidfd = os.pidfd_open(child)
-            except ProcessLookupError:
-                return
-            self._child = child
-            self._loop.add_reader(self._child_pidfd, self._child_ended)
-            if not self._is_terminated:
-                self._open_gate()
-            if not self._started.done():
-                self._started.set_result(None)
+    def _close_status(self) -> None:
+        if self._status_end is not None:
+            self._loop.remove_reader(self._status_end)
+            os.close(self._status_end)
+            self._status_end = None
+        if not self._started.done():
+            self._started.set_result(None)  # ended before there was anything to start
 
     def _open_gate(self) -> None:
         """Let the action begin: from here on it can be found and killed."""
         if self._gate is not None:
+            self._was_let_in = True
             with suppress(BrokenPipeError):
                 os.write(self._gate, b"g")
             self._close_gate()
@@ -209,17 +285,17 @@ class SandboxExecution:
             self._gate = None
 
     def _monitor_ended(self) -> None:
-        self._loop.remove_reader(self._monitor_pidfd)
-        os.close(self._monitor_pidfd)
+        self._loop.remove_reader(self._monitor_handle)
+        os.close(self._monitor_handle)
         self._process.wait()
         self._monitor_gone.set_result(None)
 
     def _child_ended(self) -> None:
-        assert self._child_pidfd is not None  # noqa: S101 - this is its reader
-        self._loop.remove_reader(self._child_pidfd)
-        os.close(self._child_pidfd)
-        self._child_pidfd = None
-        self._child_gone.set_result(None)
+        if self._child_handle is not None:
+            self._loop.remove_reader(self._child_handle)
+            os.close(self._child_handle)
+            self._child_handle = None
+            self._child_gone.set_result(None)
 
     async def _terminate(self, grace_seconds: float) -> None:
         with suppress(TimeoutError):
@@ -227,67 +303,104 @@ class SandboxExecution:
         if self._child is None:
             self._kill_monitor()
             return
-        was_gated = self._gate is not None
-        if not was_gated and grace_seconds > 0:
-            for process in self._inner_processes():
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGTERM)
+        if self._was_let_in and grace_seconds > 0:
+            signal_processes(self._inner_processes(), signal.SIGTERM, self._namespace())
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._child_gone), grace_seconds)
         self._kill_child()
-        self._close_gate()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._monitor_gone), START_SECONDS)
-        if not self._monitor_gone.done():
-            self._kill_monitor()
+        self._kill_monitor()
 
     def _kill_child(self) -> None:
-        if self._child_pidfd is not None:
+        """Kill the sandbox's first process; the kernel kills the others with it."""
+        if self._child_handle is not None:
             with suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(self._child_pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._child_handle, signal.SIGKILL)
 
     def _kill_monitor(self) -> None:
         if not self._monitor_gone.done():
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._monitor_pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._monitor_handle, signal.SIGKILL)
+
+    def _namespace(self) -> str:
+        return process_namespace(self._child) if self._child is not None else ""
 
     def _inner_processes(self) -> list[int]:
-        """The processes of the sandbox's own process namespace, without its first one."""
-        try:
-            namespace = os.readlink(f"/proc/{self._child}/ns/pid")
-        except OSError:
-            return []
-        candidates = self._group.processes() if self._group else _all_processes()
-        found = []
-        for process in candidates:
-            with suppress(OSError):
-                if process != self._child and os.readlink(f"/proc/{process}/ns/pid") == namespace:
-                    found.append(process)
-        return found
+        """Give the processes of the sandbox, without its first one, which as an init would ignore the signal."""
+        namespace = self._namespace()
+        candidates = self._group.processes() if self._group else all_processes()
+        return [one for one in candidates if one != self._child and namespace and process_namespace(one) == namespace]
 
     async def _finish(self) -> Exit:
         await self._monitor_gone
-        await self._started
+        while self._read_status():  # all that the monitor has written is in the pipe by now
+            pass
+        self._close_status()
         if self._child is not None:
             self._kill_child()  # does nothing when it has ended, as it does before its monitor
             await self._child_gone
+        else:
+            signal_processes(session_processes(self._process.pid), signal.SIGKILL)
         self._close_gate()
-        if self._stdin is not None:
-            os.close(self._stdin)
-            self._stdin = None
-        out_of_memory = False
+        self._input.close()
+        is_out_of_memory = False
         if self._group is not None:
             if self._group.processes():
                 await asyncio.to_thread(self._group.kill_all)
-            out_of_memory = self._group.oom_kills() > self._oom_before
-        self._release()
+            is_out_of_memory = self._group.was_out_of_memory()
+        self._output.finish()
+        self._release(self)
+        return self._describe(is_out_of_memory=is_out_of_memory)
+
+    def _describe(self, *, is_out_of_memory: bool) -> Exit:
+        """Tell an action that ended from a sandbox that could not be set up.
+
+        bubblewrap reports an exit code for what it has executed. Without one the sandbox failed, unless something
+        killed its processes: us, or the kernel for memory.
+        """
         code = self._process.returncode
-        if not self._reported_exit and not self._is_terminated and not out_of_memory:
-            said = self._output.error_tail.decode(errors="replace").strip() or f"exit status {code}"
-            return Exit(None, start_error=said)
+        is_terminated = self._terminating is not None
+        said = self._output.error_tail.decode(errors="replace").strip()
+        was_killed = is_terminated or is_out_of_memory or (self._was_let_in and "bwrap: " not in said)
+        if not self._status.is_exit_reported and not was_killed:
+            said = said.replace(self._hidden, "<work>") if self._hidden else said
+            return Exit(None, start_error=said or f"exit status {code}")
         known = code if code >= 0 else 128 - code
-        return Exit(known, known - 128 if 128 < known < 193 and self._is_terminated else None, out_of_memory)
+        return Exit(known, known - 128 if 128 < known < 193 and is_terminated else None, is_out_of_memory)
 
 
-def _all_processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+def process_namespace(process: int) -> str:
+    """Give the name of a process's process namespace; empty when it is gone or not ours to look at."""
+    try:
+        return str(Path(f"/proc/{process}/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def all_processes() -> list[int]:
+    """Give the ids of all processes that can be seen."""
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+
+
+def session_processes(session: int) -> list[int]:
+    """Give the processes of a session: those of a sandbox that did not come as far as its own."""
+    found = []
+    for process in all_processes():
+        with suppress(OSError):
+            after_name = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+            if int(after_name[3]) == session:
+                found.append(process)
+    return found
+
+
+def signal_processes(processes: Iterable[int], number: signal.Signals, namespace: str = "") -> None:
+    """Signal processes that still are in a process namespace (any when empty), by handle: an id may be used again."""
+    for process in processes:
+        with suppress(OSError):
+            handle = os.pidfd_open(process)
+            try:
+                if not namespace or process_namespace(process) == namespace:
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)

