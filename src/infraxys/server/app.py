@@ -74,7 +74,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     """Make the OpenAPI document, once."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            openapi_version="3.1.0",
         )
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
@@ -123,9 +127,7 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    findings = [
-        {"loc": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()
-    ]
+    findings = [{"loc": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
     first = findings[0]
     return problem_response(Unprocessable(f"{first['loc']}: {first['message']}", errors=findings), request.url.path)
 

@@ -39,9 +39,7 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/api/v1/server", operation_id="get_server", responses={**OK, **responses(401, 403, 500)})
-async def server(
-    request: Request, subject: Annotated[Subject, Depends(Requires("server.read"))]
-) -> Response:
+async def server(request: Request, subject: Annotated[Subject, Depends(Requires("server.read"))]) -> Response:
     """Give the version, the mode and the limits."""
     settings = request.app.state.services.settings
     return JSONResponse(

@@ -209,9 +209,7 @@ def upsert_module(connection: Connection, module: ModuleId, url: str, *, is_depe
     connection.execute(
         modules.update()
         .where(modules.c.id == known["id"])
-        .values(
-            url=url, is_dependency=bool(known["is_dependency"]) and is_dependency, fetched_at=now, problem=None
-        )
+        .values(url=url, is_dependency=bool(known["is_dependency"]) and is_dependency, fetched_at=now, problem=None)
     )
     return str(known["id"])
 
@@ -226,9 +224,7 @@ def add_branches(connection: Connection, module_id: str, branches: Mapping[str, 
     """Record branches beside those that are known."""
     for branch, head in branches.items():
         connection.execute(
-            module_branches.delete().where(
-                module_branches.c.module_id == module_id, module_branches.c.branch == branch
-            )
+            module_branches.delete().where(module_branches.c.module_id == module_id, module_branches.c.branch == branch)
         )
         connection.execute(module_branches.insert().values(module_id=module_id, branch=branch, head=head))
 

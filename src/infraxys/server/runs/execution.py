@@ -117,9 +117,7 @@ class RunExecution:
         now = utc_now()
 
         def begin(connection: Connection) -> tuple[bool, RunRecord | None]:
-            started = start_step(
-                connection, run_id, index, executor_id=self._executor_id, at=now, previous=previous
-            )
+            started = start_step(connection, run_id, index, executor_id=self._executor_id, at=now, previous=previous)
             followed = self._watchers.is_followed(run_id)
             return started, repository.find_run(connection, run_id) if followed else None
 
@@ -233,7 +231,9 @@ class RunExecution:
 def describe_end(status: Status, step: str) -> str:
     """Say in one line why a run ended, where nothing more is known."""
     if status is Status.LOST:
-        return f"the server stopped while step '{step}' was running; how far it came is not known, so it was not repeated"
+        return (
+            f"the server stopped while step '{step}' was running; how far it came is not known, so it was not repeated"
+        )
     if status is Status.SUCCESS:
         return ""
     if status is Status.CANCELLED:

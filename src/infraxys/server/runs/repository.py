@@ -54,9 +54,7 @@ def insert_run(
         if found is not None:
             return found
         connection.execute(
-            idempotency_keys.delete().where(
-                idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key
-            )
+            idempotency_keys.delete().where(idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key)
         )
     connection.execute(runs.insert().values(run))
     connection.execute(run_steps.insert(), [{"run_id": run["id"], **step} for step in steps])

@@ -1,0 +1,71 @@
+"""The server's API as the commands use it: standard library only, so that they start at once."""
+
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from infraxys.cli.output import Failed
+
+DEFAULT_URL = "https://localhost:8444"
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def segment(text: str) -> str:
+    """Encode one segment of a path."""
+    return quote(text, safe="")
+
+
+class Api:
+    """A connection to a server. The self-signed certificate of this machine's own server is accepted."""
+
+    def __init__(self, server: str | None, token: str | None) -> None:
+        self.url = server or os.environ.get("INFRAXYS_URL") or DEFAULT_URL
+        self._token = token or os.environ.get("INFRAXYS_TOKEN")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise Failed(f"'{self.url}' is not the URL of a server, as {DEFAULT_URL} is", 2)
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            if parts.hostname in LOOPBACK or os.environ.get("INFRAXYS_INSECURE") == "1":
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname, parts.port or 443, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80)
+
+    def open(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """Send a request and give the answer. Raises Failed for refusals and for servers that do not answer."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"token {self._token}"
+        try:
+            self._connection.request(method, f"/api/v1{path}", body, sent)
+            response = self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"the server at {self.url} does not answer: {error}") from error
+        if response.status >= 400:
+            raise Failed(explain(response.status, response.read()))
+        return response
+
+    def call(self, method: str, path: str, value: object = None, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Send JSON and give JSON."""
+        body = None if value is None else json.dumps(value).encode()
+        data = self.open(method, path, body, headers).read()
+        return json.loads(data) if data else None
+
+
+def explain(status: int, data: bytes) -> str:
+    """Give what a refusal says."""
+    try:
+        problem = json.loads(data)
+        return f"{problem['detail']} ({problem['code']})"
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered with status {status}"

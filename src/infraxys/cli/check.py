@@ -1,0 +1,127 @@
+"""`infraxys check`: what is wrong with a module's working tree, for authors, editors and CI."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from infraxys import __version__
+from infraxys.engine.pins import Pins
+from infraxys.engine.render import generate
+from infraxys.engine.world import World
+from infraxys.resources.store import ModuleStore
+from infraxys.spec.identity import BranchPath, ModuleId
+from infraxys.spec.problem import Problem
+
+BRANCH = "working-tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found."""
+
+    problems: tuple[Problem, ...]
+    environments: int
+    actions: int
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether anything is wrong, beyond warnings."""
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def check_module(path: Path) -> Checked:
+    """Load the files as they are on disk and render every environment."""
+    with tempfile.TemporaryDirectory(prefix="infraxys-check-") as folder:
+        store = ModuleStore(Path(folder) / "modules", Path(folder) / "exports")
+        module = own_id(path)
+        commit = store.create_hosted(module, path.resolve(), BRANCH, "check")
+        snapshot = store.snapshot(module, commit)
+        root = BranchPath(module, BRANCH)
+        world = World(root, Pins({root: commit}, store.snapshot), store.branch_of)
+        problems = list(snapshot.problems)
+        actions = 0
+        for environment_id in snapshot.environments:
+            generation = generate(world, environment_id)
+            actions += len(generation.actions)
+            problems += [problem for problem in generation.problems if problem not in problems]
+        return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
+
+
+def own_id(path: Path) -> ModuleId:
+    """Guess the module's name from its environments, so that references to itself are found."""
+    for file in sorted(path.glob("environments/*/*/container.json")):
+        try:
+            text = json.loads(file.read_text())
+            written = next(item["packetPath"] for item in text["instances"] if item.get("packetPath"))
+            candidate = BranchPath.parse(written).module
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            continue
+        if candidate.repo == path.resolve().name:
+            return candidate
+    return ModuleId("local", "infraxys", path.resolve().name or "module")
+
+
+def _order(problem: Problem) -> tuple[str, int, int, str]:
+    return problem.file, problem.line or 0, problem.column or 0, problem.message
+
+
+def report(checked: Checked, form: str) -> str:
+    """Write the findings as text, JSON, GitHub annotations or SARIF."""
+    if form == "json":
+        return json.dumps([_object(problem) for problem in checked.problems], indent=2, ensure_ascii=False)
+    if form == "sarif":
+        return json.dumps(_sarif(checked), indent=2)
+    if form == "github":
+        return "\n".join(_annotation(problem) for problem in checked.problems)
+    lines = [f"{problem} [{problem.code}]" for problem in checked.problems]
+    errors = sum(problem.severity == "error" for problem in checked.problems)
+    warnings = len(checked.problems) - errors
+    lines.append(
+        f"{checked.environments} environments, {checked.actions} actions: {errors} errors, {warnings} warnings"
+    )
+    return "\n".join(lines)
+
+
+def _object(problem: Problem) -> dict[str, object]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "code": problem.code,
+        "message": problem.message,
+        "severity": problem.severity,
+        "where": problem.where,
+    }
+
+
+def _annotation(problem: Problem) -> str:
+    message = f"{problem.where}: {problem.message}" if problem.where else problem.message
+    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    place = f"file={problem.file},line={problem.line or 1},col={problem.column or 1},title={problem.code}"
+    return f"::{problem.severity} {place}::{escaped}"
+
+
+def _sarif(checked: Checked) -> dict[str, object]:
+    results = [
+        {
+            "ruleId": problem.code,
+            "level": problem.severity,
+            "message": {"text": f"{problem.where}: {problem.message}" if problem.where else problem.message},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": problem.file},
+                        "region": {"startLine": problem.line or 1, "startColumn": problem.column or 1},
+                    }
+                }
+            ],
+        }
+        for problem in checked.problems
+    ]
+    driver = {"name": "infraxys", "version": __version__, "informationUri": "https://infraxys.dev"}
+    return {
+        "version": "2.1.0",
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }

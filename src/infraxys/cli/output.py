@@ -1,0 +1,31 @@
+"""How commands speak: data on stdout, one clear line on stderr when something failed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Failed(Exception):  # noqa: N818 - reads as what happened
+    """The command failed; the text is one line for the person."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def print_json(value: object) -> None:
+    """Print data for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print data for people: `columns` maps keys to headings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in columns))
+    Console(soft_wrap=False).print(table)

@@ -1,0 +1,157 @@
+"""Starting the server: lock, certificate, socket, application; and stopping it in order."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from infraxys.engine.backends.base import BackendUnavailable
+from infraxys.server.app import build_app
+from infraxys.server.data_folder import DataFolder, DataFolderInUse
+from infraxys.server.db.engine import DatabaseUnavailable
+from infraxys.server.db.migrate import NewerSchema
+from infraxys.server.services import Services
+from infraxys.server.settings import Settings
+from infraxys.server.tls import self_signed
+
+
+class CannotServe(Exception):  # noqa: N818 - reads as what is wrong
+    """The server does not start; the message is one line for the person who started it."""
+
+
+class Server(uvicorn.Server):
+    """Says that it is ready when it accepts requests."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
+    check_bind(settings)
+    folder = DataFolder(settings.data_dir, settings.work_dir)
+    try:
+        folder.prepare()
+        folder.lock()
+    except (OSError, DataFolderInUse) as error:
+        raise CannotServe(str(error)) from error
+    listener = listen(settings)
+    port = listener.getsockname()[1]
+    settings = settings.model_copy(update={"port": port})
+    scheme = "http" if settings.no_tls else "https"
+    host = "localhost" if settings.host in {"127.0.0.1", "::1", "0.0.0.0", "::"} else settings.host  # noqa: S104 - compared
+    url = f"{scheme}://{host}:{port}"
+    services = Services(settings, folder, lambda _services: None)
+
+    def ready() -> None:
+        say(f"Infraxys is ready at {url}")
+        if not settings.no_examples:
+            for line in example_calls(url, needs_token=settings.mode == "server"):
+                say(line)
+
+    config = uvicorn.Config(
+        build_app(services),
+        loop="asyncio",
+        http="httptools",
+        ws="websockets-sansio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, int(settings.grace)),
+        **certificate(settings, folder),
+    )
+    server = Server(config, ready)
+    failure = run(server, listener)
+    if failure is not None:
+        raise CannotServe(str(failure)) from failure
+
+
+def run(server: Server, listener: socket.socket) -> BaseException | None:
+    """Run to the end; gives what kept the server from starting, if anything did."""
+    failure: list[BaseException] = []
+    inner = server.config.app.state.services.start  # type: ignore[union-attr]
+
+    async def start() -> None:
+        try:
+            await inner()
+        except (BackendUnavailable, DatabaseUnavailable, NewerSchema) as error:
+            failure.append(error)
+            raise
+
+    server.config.app.state.services.start = start  # type: ignore[union-attr]
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL if not sys.flags.dev_mode else logging.INFO)
+    sys.setswitchinterval(0.001)  # requests hand over between threads; the default of 5 ms would be felt
+    with asyncio.Runner() as runner:
+        runner.run(server.serve(sockets=[listener]))
+    if failure:
+        return failure[0]
+    return None if server.started else RuntimeError("the server did not start; see the log above")
+
+
+def check_bind(settings: Settings) -> None:
+    """Developer mode is for this machine only. Raises CannotServe."""
+    if settings.mode != "developer":
+        return
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if not loopback:
+        raise CannotServe(
+            f"developer mode asks nobody for credentials and so listens on this machine only, not on {settings.host}; "
+            "start with --mode server, or without --host"
+        )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Open the listening socket. Raises CannotServe."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise CannotServe(f"cannot listen on {settings.host} port {settings.port}: {reason}") from error
+    return listener
+
+
+def certificate(settings: Settings, folder: DataFolder) -> dict[str, str]:
+    """Give uvicorn's TLS options."""
+    if settings.no_tls:
+        return {}
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise CannotServe("--tls-cert and --tls-key belong together")
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        return {"ssl_certfile": str(settings.tls_cert), "ssl_keyfile": str(settings.tls_key)}
+    made, key = self_signed(folder.tls)
+    return {"ssl_certfile": str(made), "ssl_keyfile": str(key)}
+
+
+def example_calls(url: str, *, needs_token: bool) -> list[str]:
+    """Give the two documented calls for the example module, ready to paste."""
+    header = ' -H "Authorization: token $pat_token"' if needs_token else ""
+    prefix = "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f"
+    body = '-H \'content-type: application/json\' -d \'{"asynchronous": false, "argument": {"ticketNumber": "1245"}}\''
+    return [
+        "",
+        "An action of the example module:",
+        f"  curl -k -X POST{header} {body} {url}/api/v1/instance/main/{prefix}5001/files/report.sh/execute",
+        "Its workflow:",
+        f"  curl -k -X POST{header} {body} {url}/api/v1/environment/main/{prefix}3001/workflow/{prefix}3101/execute",
+    ]

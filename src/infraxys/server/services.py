@@ -1,0 +1,164 @@
+"""All services behind the application: made in one place, started and stopped in order."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from infraxys.durable.engine import DurableEngine
+from infraxys.durable.reaper import Reaper
+from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits
+from infraxys.engine.backends.bubblewrap import BubblewrapBackend
+from infraxys.engine.backends.dummy import DummyBackend
+from infraxys.engine.plan import PlannedModule
+from infraxys.engine.runtime import StepRuntime
+from infraxys.kit.clock import new_id
+from infraxys.resources.store import ModuleStore
+from infraxys.server.auth.authenticate import Authenticator
+from infraxys.server.auth.tokens import TokenKey
+from infraxys.server.catalog.catalog import Catalog
+from infraxys.server.data_folder import DataFolder
+from infraxys.server.db.engine import Database, DatabaseUnavailable
+from infraxys.server.db.migrate import migrate
+from infraxys.server.modules.service import EXAMPLE, Modules
+from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs.repository import DatabaseHeartbeats
+from infraxys.server.runs.submit import Runs
+from infraxys.server.runs.transitions import Watchers
+from infraxys.server.settings import Settings
+
+
+class Services:
+    """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
+
+    authenticator: Authenticator
+    catalog: Catalog
+    modules: Modules
+    runs: Runs
+
+    def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
+        self.settings, self.folder = settings, folder
+        self._on_ready = on_ready
+        self.database = Database(settings.database)
+        self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Start before the first request, stop after the last one."""
+        del app
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Bring everything up. Raises BackendUnavailable, DatabaseUnavailable and NewerSchema."""
+        settings, folder = self.settings, self.folder
+        await asyncio.to_thread(migrate, self.database)
+        key = TokenKey(folder.keys / "tokens.key")
+        self.authenticator = Authenticator(self.database, key, is_developer=settings.mode == "developer")
+        self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
+        self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
+        self.modules = Modules(self.database, self.store, self.catalog.set_heads)
+        await self._start_execution()
+        await self.modules.load()
+        await self._register_example()
+        await asyncio.to_thread(self.runs.reconcile)
+        await asyncio.to_thread(self._reaper.start)
+        self._on_ready(self)
+
+    async def _start_execution(self) -> None:
+        settings, folder = self.settings, self.folder
+        self.backend = await asyncio.to_thread(make_backend, settings, folder.work)
+        runtime = StepRuntime(
+            self.backend,
+            folder.work,
+            self._export,
+            limits=Limits(
+                memory_bytes=settings.memory_limit,
+                processes=settings.process_limit,
+                tmp_bytes=settings.tmp_limit,
+                home_bytes=settings.tmp_limit,
+            ),
+            network=settings.network,
+            grace_seconds=settings.kill_grace,
+        )
+        await asyncio.to_thread(runtime.prepare)
+        await self.backend.probe()
+        self.runtime = runtime
+        watchers = Watchers(asyncio.get_running_loop())
+        scheme = "http" if settings.no_tls else "https"
+        execution = RunExecution(
+            self.database,
+            self.catalog,
+            runtime,
+            watchers,
+            logs=folder.logs,
+            executor_id=self.executor_id,
+            log_limit=settings.log_limit,
+            rest_endpoint=f"{scheme}://localhost:{settings.port}/api/v1",
+        )
+        self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
+        await asyncio.to_thread(self.engine.start)
+        heartbeats = DatabaseHeartbeats(self.database, socket.gethostname(), os.getpid())
+        loop = asyncio.get_running_loop()
+        self._reaper = Reaper(
+            self.engine, heartbeats, self.executor_id, lambda: loop.call_soon_threadsafe(execution.stop_all)
+        )
+        self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
+
+    async def _register_example(self) -> None:
+        """Register the example module in a new data folder."""
+        directory = examples_directory()
+        if self.settings.no_examples or not self.folder.is_new or directory is None:
+            return
+        await self.modules.add_hosted(EXAMPLE, directory / EXAMPLE.repo, "main")
+
+    def _export(self, module: PlannedModule) -> Path:
+        return self.store.export(module.path.module, module.commit)
+
+    async def readiness(self) -> tuple[bool, str]:
+        """Tell whether runs can be taken, and if not, why."""
+        try:
+            await self.database.aread(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        except DatabaseUnavailable as error:
+            return False, str(error)
+        return True, ""
+
+    async def stop(self) -> None:
+        """Let running actions finish within the grace, then end them, then close everything."""
+        await asyncio.to_thread(self.engine.stop, self.settings.grace)
+        self.runs.execution.stop_all()
+        await self.backend.close()
+        await self.runtime.close()
+        self.runs.close()
+        await asyncio.to_thread(self._reaper.stop)
+        await asyncio.to_thread(self.database.close)
+
+
+def make_backend(settings: Settings, work: Path) -> Backend:
+    """Make the backend that the settings name, ready for use. Raises BackendUnavailable."""
+    if settings.backend == "dummy":
+        work.mkdir(parents=True, exist_ok=True)
+        return DummyBackend()
+    extra = tuple(Path(part) for part in settings.extra_read_only.split(":") if part)
+    backend = BubblewrapBackend(work, slots=settings.slots, extra_read_only=extra)
+    backend.prepare()
+    return backend
+
+
+def examples_directory() -> Path | None:
+    """Find the example modules: in the installed package, else in the checkout."""
+    package = Path(__file__).parents[1]
+    for candidate in (package / "examples" / "modules", package.parents[1] / "examples" / "modules"):
+        if candidate.is_dir():
+            return candidate
+    return None
+
+
+__all__ = ["BackendUnavailable", "Services"]
