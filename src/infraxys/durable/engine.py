@@ -1,164 +1,216 @@
 """The durable engine: one workflow function behind every run, on DBOS. Its database holds ids and outcomes only.
 
-DBOS keeps one instance per process, so there is one `DurableEngine` per process.
+DBOS keeps its state per process, so there is at most one started `DurableEngine` per process.
 """
 
-import json
 import logging
+import threading
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
+from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
-from sqlalchemy.engine import make_url
 
+from infraxys.durable import workflow
 from infraxys.durable.host import RunHost, StepOutcome
+from infraxys.durable.line import Abandoned, Line
+from infraxys.durable.storage import configuration, route_logging
 from infraxys.engine.status import Status
 
-# Changes only when workflows of an older server could not go on in a newer one.
-APPLICATION_VERSION = "engine-1"
-WORKFLOW = "infraxys.run"
-MAX_RECOVERIES = 8
-_UNFINISHED = ["PENDING", "ENQUEUED"]
+QUEUE = "infraxys.runs"
+# How often the queue is looked at, in seconds: while something waits, and otherwise. See docs/decisions/0003.
+BUSY_POLL, IDLE_POLL = 0.02, 0.25
+_PACE_SECONDS, _LEAST_PACE_SECONDS = 2.0, 0.05
+_BATCH = 200
 log = logging.getLogger(__name__)
 
 
-class JsonSerializer(Serializer):
-    """What the engine stores is JSON: nothing in its database is ever executed when read."""
-
-    def serialize(self, data: Any) -> str:
-        """Write a value."""
-        return json.dumps(data, default=_plain)
-
-    def deserialize(cls, serialized_data: str) -> Any:  # noqa: N805 - the base class says so
-        """Read a value."""
-        return json.loads(serialized_data)
-
-    def name(self) -> str:
-        """Give the name that is stored beside each value."""
-        return "infraxys-json"
-
-
-def _plain(value: object) -> object:
-    """Store exceptions of workflows as their text; anything else unknown is a mistake of ours."""
-    if isinstance(value, BaseException):
-        return {"error": type(value).__name__, "message": str(value)}
-    raise TypeError(f"{type(value).__name__} cannot be stored by the engine")
-
-
-class _Binding:
-    """The host of this process; the workflow function finds it here because DBOS calls it with stored values only."""
-
-    host: RunHost | None = None
-
-
-def _run_step(run_id: str, index: int) -> dict[str, Any]:
-    host = _Binding.host
-    if host is None:
-        raise RuntimeError("the engine has no host")
-    outcome = host.run_step(run_id, index)
-    return {"status": outcome.status.value, "exitCode": outcome.exit_code}
-
-
-def _run(run_id: str) -> str:
-    """Execute the steps of a run in order, up to the first one that does not succeed."""
-    host = _Binding.host
-    if host is None:
-        raise RuntimeError("the engine has no host")
-    outcomes: list[StepOutcome] = []
-    for index in range(host.step_count(run_id)):
-        recorded = DBOS.run_step({"name": f"step {index}"}, _run_step, run_id, index)
-        outcomes.append(StepOutcome(Status(recorded["status"]), recorded["exitCode"]))
-        if outcomes[-1].status is not Status.SUCCESS:
-            break
-    host.finish(run_id, outcomes)
-    return outcomes[-1].status.value if outcomes else ""
-
-
-def sqlite_engine(path: Path) -> sa.Engine:
-    """Open the engine's SQLite database: WAL, safe against loss of power, one transaction writing at a time."""
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=8, connect_args={"timeout": 30})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for statement in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {statement}")
-        cursor.close()
-
-    return engine
-
-
 class DurableEngine:
-    """Starts runs durably and takes over those of dead processes.
+    """Executes runs durably, `slots` at once; more wait in line, by priority, then in order.
 
-    `url` is `sqlite:///<path>` or a PostgreSQL URL. `slots` runs execute at once; more wait in line, in order,
-    recorded all the same.
+    `url` is `sqlite:///<path>` (this process alone) or a PostgreSQL URL (several processes may share it).
+    `executor_id` is new for every start of a process. All methods block, none may be called on an event loop.
     """
 
     def __init__(self, host: RunHost, url: str, *, executor_id: str, slots: int) -> None:
-        self._host, self._url, self._executor_id, self._slots = host, url, executor_id, slots
-        self._workflow: Any = None
+        self.executor_id = executor_id
+        self._host, self._url, self._slots = host, url, slots
+        self._line = Line(slots)
+        self._dbos: Any = None
+        self._queue: Queue | None = None
+        self._pace = threading.Event()
+        self._pacer = threading.Thread(target=self._keep_pace, name="engine-pace", daemon=True)
+        self._ended: set[str] = set()
+
+    # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the database, bring it up to date and be ready for `submit`. Blocks."""
-        for name in ("dbos", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        config: DBOSConfig = {
-            "name": "infraxys",
-            "application_version": APPLICATION_VERSION,
-            "executor_id": self._executor_id,
-            "serializer": JsonSerializer(),
-            "log_level": "ERROR",
-            "max_executor_threads": self._slots + 2,
-            "scheduler_polling_interval_sec": 30.0,
-            "notification_listener_polling_interval_sec": 1.0,
-        }
-        url = make_url(self._url)
-        if url.get_backend_name() == "sqlite":
-            config["system_database_url"] = self._url
-            config["system_database_engine"] = sqlite_engine(Path(url.database or ""))
-        else:
-            config["system_database_url"] = url.set(drivername="postgresql").render_as_string(hide_password=False)
-            config["sys_db_pool_size"] = 20
-        _Binding.host = self._host
-        DBOS(config=config)
-        self._workflow = DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERIES)(_run)
+        """Open the database, bring it up to date and be ready for `submit`. What waits in the queue begins to start."""
+        route_logging()
+        config = configuration(self._url, self.executor_id)
+        workflow.bind(workflow.Interpreter(self._host, self._line))
+        self._dbos = DBOS(config=config)
+        DBOS.listen_queues([QUEUE])
         DBOS.launch()
+        self._queue = DBOS.register_queue(
+            QUEUE, worker_concurrency=self._slots, polling_interval_sec=IDLE_POLL, on_conflict="always_update"
+        )
+        self._line.expect([status.workflow_id for status in self._list(status="ENQUEUED", queue_name=QUEUE)])
+        self._pace.set()
+        self._pacer.start()
 
-    def submit(self, run_id: str) -> None:
-        """Start a run; it is recorded by the engine when this returns. The same id again changes nothing. Blocks."""
-        with SetWorkflowID(run_id):
-            DBOS.start_workflow(self._workflow, run_id)
+    def stop(self, grace_seconds: float) -> None:
+        """Start nothing more and wait up to the grace for steps that execute; the next start goes on with the rest."""
+        self._line.close()
+        self._pace.set()
+        if self._pacer.is_alive():
+            self._pacer.join()
+        if not self._line.wait_until_idle(grace_seconds):
+            log.warning("stopping while runs execute; the next start goes on with them")
+        DBOS.destroy()
+        workflow.bind(None)
+
+    # -- runs ----------------------------------------------------------------------------------------------------------
+
+    def submit(self, run_id: str, priority: int = 0) -> None:
+        """Start a run, or queue it; it is recorded by the engine when this returns. The same id again changes nothing.
+
+        `priority` orders those that wait: lower starts first, 0 is the lowest.
+        """
+        with suppress(dbos_error.DBOSWorkflowIDInUseError):
+            if self._line.reserve(run_id):
+                self._start_here(run_id)
+            else:
+                self._enqueue(run_id, priority)
+
+    def _start_here(self, run_id: str) -> None:
+        count = self._count_against_queue(run_id)
+        try:
+            with SetWorkflowID(run_id, workflow_id_reuse_policy="reject"):
+                handle = DBOS.start_workflow(workflow.run_workflow, run_id)
+        except BaseException:
+            self._line.release(run_id)
+            count()
+            raise
+        future = getattr(handle, "future", None)
+        if future is None:
+            count()
+        else:
+            future.add_done_callback(lambda _: count())
+
+    def _enqueue(self, run_id: str, priority: int) -> None:
+        if self._queue is None:
+            raise RuntimeError("the engine has not been started")
+        with SetWorkflowID(run_id, workflow_id_reuse_policy="reject"), SetEnqueueOptions(priority=priority or None):
+            self._queue.enqueue(workflow.run_workflow, run_id)
+        # It may have been taken already, then the pacer finds out.
+        self._line.expect([run_id])
+        self._pace.set()
+
+    def _count_against_queue(self, run_id: str) -> Callable[[], None]:
+        """Let a run that was started directly count when this process takes runs from the queue.
+
+        Without it the process would take runs that it has no slot for and keep them from the others. DBOS has no
+        public way to say this; without the private one they wait in `Line` (tests/integration/durable guards both).
+        """
+        add = getattr(getattr(self._dbos, "_active_workflows_set", None), "add", None)
+        if add is None:
+            return lambda: None
+        entry = add(f"direct:{run_id}", QUEUE)
+        release: Callable[[], None] = entry.release
+        return release
+
+    def cancel(self, run_id: str) -> bool:
+        """Keep a run from starting. True: it had not started and will not. False: it executes, or has ended.
+
+        With several processes it may start elsewhere in the same instant; then it still gets its `finish`, as
+        CANCELLED. So the host decides by its own record what became of the run.
+        """
+        if self._line.drop(run_id):
+            return True
+        status = DBOS.get_workflow_status(run_id)
+        if status is None or status.status != "ENQUEUED":
+            return False
+        DBOS.cancel_workflow(run_id)
+        self._line.forget([run_id])
+        # Taken from the queue in between: it may have begun, or finds out that it is cancelled before its first step.
+        return not self._line.executes(run_id)
+
+    def waiting(self) -> int:
+        """Give the number of runs that wait for a slot. Costs a few microseconds per waiting run."""
+        return len(self._list(status="ENQUEUED", queue_name=QUEUE)) + self._line.waiting
 
     def knows(self, run_ids: list[str]) -> set[str]:
-        """Tell which runs the engine has a record of. Blocks."""
-        found = DBOS.list_workflows(workflow_ids=run_ids, load_input=False, load_output=False)
-        return {status.workflow_id for status in found}
+        """Tell which runs the engine has a record of."""
+        return {status.workflow_id for status in self._list(workflow_ids=run_ids)} if run_ids else set()
+
+    def forget(self, run_ids: list[str]) -> None:
+        """Delete the records of runs that have ended; others are kept."""
+        for start in range(0, len(run_ids), _BATCH):
+            found = self._list(workflow_ids=run_ids[start : start + _BATCH])
+            ended = [status.workflow_id for status in found if status.status not in {"PENDING", "ENQUEUED"}]
+            if ended:
+                DBOS.delete_workflows(ended)
+                self._ended.difference_update(ended)
+
+    # -- what the reaper needs -----------------------------------------------------------------------------------------
 
     def unfinished_elsewhere(self) -> dict[str, list[str]]:
-        """Give the unfinished runs of other executors, by executor. Blocks."""
+        """Give the runs that other executors have begun, by executor. What waits in the queue belongs to nobody."""
         found: dict[str, list[str]] = {}
-        for status in DBOS.list_workflows(status=_UNFINISHED, name=WORKFLOW, load_input=False, load_output=False):
+        for status in self._list(status="PENDING"):
             executor = status.executor_id or ""
-            if executor != self._executor_id:
+            if executor != self.executor_id:
                 found.setdefault(executor, []).append(status.workflow_id)
         return found
 
-    def take_over(self, run_ids: list[str]) -> None:
-        """Go on with runs whose process is dead. Finished steps are not executed again. Blocks."""
-        if run_ids:
-            DBOS.resume_workflows(run_ids)
+    def take_over(self, executor_id: str, run_ids: list[str]) -> None:
+        """Go on with the runs of a dead executor. Finished steps are not executed again, repeating it does no harm."""
+        recover = getattr(DBOS, "_recover_pending_workflows", None)
+        if recover is not None:
+            # Conditional on the executor, so that two processes cannot take over twice, and keeps the count of tries.
+            recover([executor_id])
+        else:
+            mine = set(self.unfinished_elsewhere().get(executor_id, ()))
+            DBOS.resume_workflows([run_id for run_id in run_ids if run_id in mine], queue_name=QUEUE)
 
-    def forget(self, run_ids: list[str]) -> None:
-        """Delete the records of finished runs. Blocks."""
-        if run_ids:
-            DBOS.delete_workflows(run_ids)
+    def end_given_up(self) -> None:
+        """Tell the host the end of runs that were begun too often: each time the process died."""
+        for status in self._list(status="MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
+            run_id = status.workflow_id
+            if run_id not in self._ended:
+                log.error("run given up after its process died %d times run_id=%s", workflow.MAX_RECOVERIES, run_id)
+                self._host.finish(run_id, [StepOutcome(Status.LOST, None)])
+                self._ended.add(run_id)
 
-    def stop(self, grace_seconds: float) -> None:
-        """Stop starting work and wait for what runs. Blocks for up to the grace."""
-        with suppress(dbos_error.DBOSException):
-            DBOS.destroy(workflow_completion_timeout_sec=max(0, int(grace_seconds)))
-        _Binding.host = None
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _list(self, **filters: Any) -> list[WorkflowStatus]:
+        return DBOS.list_workflows(name=workflow.WORKFLOW, load_input=False, load_output=False, **filters)
+
+    def _keep_pace(self) -> None:
+        """Look at the queue often while runs wait, rarely otherwise."""
+        is_busy = False
+        with suppress(Abandoned):
+            while True:
+                self._pace.wait(_PACE_SECONDS if is_busy else None)
+                self._pace.clear()
+                try:
+                    is_busy = self._adjust(is_busy=is_busy)
+                except Exception:
+                    # The database may be away: at worst the queue is looked at too rarely or too often for a while.
+                    log.exception("the pace of the queue could not be adjusted")
+                self._line.pause(_LEAST_PACE_SECONDS)
+
+    def _adjust(self, *, is_busy: bool) -> bool:
+        while batch := self._line.queued(_BATCH):
+            still = {status.workflow_id for status in self._list(workflow_ids=batch, status="ENQUEUED")}
+            self._line.forget([run_id for run_id in batch if run_id not in still])
+            if still:
+                break
+        waits = bool(self._line.queued(1)) or (is_busy and bool(self._list(status="ENQUEUED", limit=1)))
+        wanted = BUSY_POLL if waits else IDLE_POLL
+        if self._queue is not None and self._queue.polling_interval_sec != wanted:
+            self._queue.set_polling_interval_sec(wanted)
+        return waits

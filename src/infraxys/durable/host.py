@@ -28,3 +28,19 @@ class RunHost(Protocol):
 
     def finish(self, run_id: str, outcomes: list[StepOutcome]) -> None:
         """Record the end of the run from the outcomes of the steps that were executed."""
+
+
+class Heartbeats(Protocol):
+    """Where processes that share an engine say that they are alive. Times are those of one clock: the database's."""
+
+    def beat(self, executor_id: str) -> None:
+        """Say that this process is alive. Raises when that could not be recorded."""
+
+    def alive(self, within_seconds: float) -> set[str]:
+        """Give the executors that were heard of lately."""
+
+    def dead(self, older_than_seconds: float) -> list[str]:
+        """Give the executors that have a record and were not heard of for so long."""
+
+    def remove(self, executor_id: str) -> None:
+        """Delete the record of an executor; nothing happens when there is none."""

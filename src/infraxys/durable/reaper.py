@@ -1,73 +1,111 @@
-"""Finding processes that died and going on with their runs.
-
-Every process that executes runs says "alive" regularly. DBOS leaves the detection of the dead to its caller.
-"""
+"""Finding processes that died and going on with their runs. DBOS leaves that to its caller."""
 
 import logging
 import threading
-from typing import Protocol
+import time
+from collections.abc import Callable
 
 from infraxys.durable.engine import DurableEngine
+from infraxys.durable.host import Heartbeats
 
 BEAT_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-class Heartbeats(Protocol):
-    """Where processes say that they are alive; kept by the server's database."""
-
-    def beat(self, executor_id: str) -> None:
-        """Say that this process is alive. Raises when that could not be recorded."""
-
-    def alive(self, within_seconds: float) -> set[str]:
-        """Give the executors that were heard of lately."""
-
-    def remove(self, executor_id: str) -> None:
-        """Say good-bye."""
+def _now() -> float:
+    """Seconds that also pass while the process or the machine is suspended, where the system can tell."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Reaper:
-    """A thread that beats and takes over. `on_lost` is called when this process could not beat for too long."""
+    """Says "alive" for this process and takes over from those that stopped saying it, in threads of its own.
 
-    def __init__(self, engine: DurableEngine, heartbeats: Heartbeats, executor_id: str, on_lost: object = None) -> None:
-        self._engine, self._heartbeats, self._executor_id = engine, heartbeats, executor_id
-        self._on_lost = on_lost
+    `heartbeats` is None where no other process can be alive (a data folder that is locked by this one): then every
+    other executor is dead. `lost_ownership` is called, in one of the threads, when this process could not say that it
+    is alive for so long that others may take over its runs; it must end its sandboxes before it returns. It is called
+    once per loss; after the next beat the process goes on as any other.
+    """
+
+    def __init__(
+        self,
+        engine: DurableEngine,
+        heartbeats: Heartbeats | None,
+        *,
+        lost_ownership: Callable[[], None],
+        beat_seconds: float = BEAT_SECONDS,
+        dead_after_seconds: float = DEAD_AFTER_SECONDS,
+    ) -> None:
+        if dead_after_seconds < 3 * beat_seconds:
+            raise ValueError("an executor must be allowed to miss a beat before it counts as dead")
+        self._engine, self._heartbeats, self._lost_ownership = engine, heartbeats, lost_ownership
+        self._beat_seconds, self._dead_after = beat_seconds, dead_after_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="reaper", daemon=True)
+        self._beat_at = _now()
+        self._is_lost = False
+        self._losing = threading.Lock()
+        # Apart from one another, because each of them may hang in a database that is away.
+        works = {"reaper": self.take_over}
+        if heartbeats is not None:
+            works |= {"heartbeat": self._beat, "ownership": self._check_ownership}
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(work,), name=name, daemon=True) for name, work in works.items()
+        ]
 
     def start(self) -> None:
-        """Take over once, then go on in a thread."""
-        self._heartbeats.beat(self._executor_id)
+        """Say "alive", take over once, then go on in threads. Call it after the engine's start. Raises what fails."""
+        self._beat()
         self.take_over()
-        self._thread.start()
-
-    def take_over(self) -> None:
-        """Resume the unfinished runs of executors that are not alive. Doing it twice does no harm."""
-        elsewhere = self._engine.unfinished_elsewhere()
-        if elsewhere:
-            alive = self._heartbeats.alive(DEAD_AFTER_SECONDS)
-            for executor, run_ids in elsewhere.items():
-                if executor not in alive:
-                    log.warning("taking over %d runs of executor %s", len(run_ids), executor)
-                    self._engine.take_over(run_ids)
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread and say good-bye."""
+        """End the threads and say good-bye. Call it after the engine's stop: until then its runs are its own."""
         self._stop.set()
-        self._thread.join(BEAT_SECONDS * 2)
-        self._heartbeats.remove(self._executor_id)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(self._dead_after)
+        if self._heartbeats is not None:
+            self._heartbeats.remove(self._engine.executor_id)
 
-    def _loop(self) -> None:
-        missed = 0.0
-        while not self._stop.wait(BEAT_SECONDS):
+    def take_over(self) -> None:
+        """Go on with the unfinished runs of executors that are not alive. Doing it twice does no harm."""
+        elsewhere = self._engine.unfinished_elsewhere()
+        if elsewhere:
+            alive = self._heartbeats.alive(self._dead_after) if self._heartbeats is not None else set()
+            for executor_id in sorted(elsewhere.keys() - alive):
+                run_ids = elsewhere[executor_id]
+                log.warning("taking over %d runs of executor %s", len(run_ids), executor_id)
+                self._engine.take_over(executor_id, run_ids)
+        if self._heartbeats is not None:
+            # Those without unfinished runs are done with; the others stay until a later pass finds nothing of them.
+            for executor_id in self._heartbeats.dead(self._dead_after):
+                if executor_id not in elsewhere:
+                    self._heartbeats.remove(executor_id)
+        self._engine.end_given_up()
+
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._stop.wait(self._beat_seconds):
             try:
-                self._heartbeats.beat(self._executor_id)
-                missed = 0.0
-                self.take_over()
+                work()
             except Exception:
-                # Whatever it is (database gone, disk full), the next beat tries again; others take over if it lasts.
-                log.exception("heartbeat failed")
-                missed += BEAT_SECONDS
-                if missed >= DEAD_AFTER_SECONDS and callable(self._on_lost):
-                    self._on_lost()
+                # Whatever it is (database away, disk full), the next time may go well; others take over if it lasts.
+                if not self._stop.is_set():
+                    log.exception("%s failed executor=%s", threading.current_thread().name, self._engine.executor_id)
+
+    def _beat(self) -> None:
+        if self._heartbeats is None:
+            return
+        # First, since a process that was suspended finds out here, before it says that it is alive again.
+        self._check_ownership()
+        at = _now()
+        self._heartbeats.beat(self._engine.executor_id)
+        self._beat_at, self._is_lost = at, False
+
+    def _check_ownership(self) -> None:
+        # One beat before others take over, so that the actions have ended by then.
+        with self._losing:
+            if not self._is_lost and _now() - self._beat_at >= self._dead_after - self._beat_seconds:
+                log.error("this process was silent for too long and may lose its runs: their actions are ended")
+                self._lost_ownership()
+                self._is_lost = True
