@@ -2,7 +2,9 @@
 
 import json
 import logging
-from typing import Any
+import sqlite3
+import threading
+from typing import Any, Self
 
 import sqlalchemy as sa
 from dbos import DBOSConfig, Serializer
@@ -36,20 +38,87 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be stored by the engine")
 
 
+class _OneWriter(sqlite3.Connection):
+    """A connection whose writing transactions wait in line for those of the same process.
+
+    SQLite itself waits by sleeping for longer and longer, which lets some wait 100 times as long as others.
+    """
+
+    turn: threading.Lock  # shared by the connections of an engine
+    has_turn = False
+
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or _Cursor)
+
+    def take_turn(self) -> None:
+        if not self.has_turn:
+            self.turn.acquire()
+            self.has_turn = True
+
+    def end_turn(self) -> None:
+        if self.has_turn and not self.in_transaction:
+            self.has_turn = False
+            self.turn.release()
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        finally:
+            self.end_turn()
+
+    def rollback(self) -> None:
+        try:
+            super().rollback()
+        finally:
+            self.end_turn()
+
+    def close(self) -> None:
+        super().close()
+        if self.has_turn:
+            self.has_turn = False
+            self.turn.release()
+
+
+class _Cursor(sqlite3.Cursor):
+    """Takes the turn with the statement that begins a writing transaction, as the driver recognises it."""
+
+    connection: _OneWriter
+
+    def execute(self, sql: str, parameters: Any = ()) -> Self:
+        if sql.lstrip()[:6].upper() not in _BEGIN_TO_WRITE:
+            return super().execute(sql, parameters)
+        self.connection.take_turn()
+        try:
+            return super().execute(sql, parameters)
+        finally:
+            self.connection.end_turn()
+
+    def executemany(self, sql: str, parameters: Any) -> Self:
+        self.connection.take_turn()
+        try:
+            return super().executemany(sql, parameters)
+        finally:
+            self.connection.end_turn()
+
+
+_BEGIN_TO_WRITE = {"INSERT", "UPDATE", "DELETE", "REPLAC", "BEGIN "}
+
+
 def sqlite_engine(url: URL) -> sa.Engine:
     """Open the engine's SQLite database: WAL, safe against loss of power, one transaction writing at a time."""
-    engine = sa.create_engine(url, pool_size=8, max_overflow=24)
+    turn = threading.Lock()
 
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
+    def connect(database: str, **options: Any) -> _OneWriter:
+        connection = sqlite3.connect(database, factory=_OneWriter, **options)
+        connection.turn = turn
         # A writer takes the lock at once; one that began by reading could not get it any more.
         connection.isolation_level = "IMMEDIATE"
-        cursor = connection.cursor()
         for statement in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {statement}")
-        cursor.close()
+            connection.execute(f"PRAGMA {statement}")
+        return connection
 
-    return engine
+    path = url.database or ""
+    return sa.create_engine(url, creator=lambda: connect(path, check_same_thread=False), pool_size=8, max_overflow=24)
 
 
 def configuration(url: str, executor_id: str) -> DBOSConfig:
