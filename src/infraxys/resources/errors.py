@@ -19,7 +19,9 @@ class InvalidUrl(ResourceError):  # noqa: N818 - reads as what is wrong
 class GitFailed(ResourceError):  # noqa: N818 - see above
     """A network command of Git failed.
 
-    Codes: unreachable, authentication_required, unknown_repository, unknown_branch, timeout, git_failed.
+    Codes: unreachable, authentication_required, untrusted_certificate, unknown_host_key, redirected,
+    unknown_repository, other_repository, unknown_branch, unknown_commit, foreign_owner, too_large,
+    disk_full, busy, timeout, git_failed.
     """
 
 

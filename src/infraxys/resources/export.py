@@ -1,83 +1,124 @@
 """Materialising a commit for the sandbox: plain read-only files, no filters, no hooks, nothing outside the target."""
 
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from infraxys.resources.errors import TooLarge
+from infraxys.resources.errors import ResourceError, TooLarge
 from infraxys.resources.mirror import Mirror
 from infraxys.spec.snapshot import FileEntry
 
 MAX_TOTAL = 2 * 1024**3
+MAX_FILE = 100 * 1024**2
+MAX_LINK = 4000
 
 
-def export_tree(mirror: Mirror, commit: str, target: Path) -> list[str]:
+def export_tree(mirror: Mirror, commit: str, target: Path, *, max_total: int = MAX_TOTAL) -> list[str]:
     """Write the files of a commit to `target`, all or nothing; does nothing when it is there.
 
     Symbolic links that stay inside the tree become links; others, and names that no file can have, are left out and
-    named in the answer. Submodules are empty directories. Raises TooLarge.
+    named in the answer. Submodules are empty directories. Raises TooLarge, also for more than `max_total` bytes.
     """
     if target.exists():
         return []
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
-        skipped = _write(mirror, commit, fresh)
-        fresh.chmod(0o755)
-        fresh.rename(target)
-    except OSError:
-        if not target.exists():  # another thread may have been faster, with the same content
-            raise
-        skipped = []
+        skipped = _write(mirror, commit, fresh, max_total)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if not target.is_dir():  # another process may have been faster, with the same content
+                raise
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ResourceError("disk_full", f"{mirror.what} cannot be written: the disk is full") from error
+        raise
     finally:
-        if fresh.exists():
-            shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
     return skipped
 
 
-def _write(mirror: Mirror, commit: str, root: Path) -> list[str]:
+def _write(mirror: Mirror, commit: str, root: Path, max_total: int) -> list[str]:
     skipped: list[str] = []
     total = 0
     links: list[FileEntry] = []
     for entry in mirror.walk(mirror.root_tree(commit)):
-        if not is_safe_path(entry.path):
-            skipped.append(entry.path)
-        elif entry.kind == "symlink":
+        if entry.kind == "symlink":
             links.append(entry)
-        elif entry.kind == "submodule":
-            (root / entry.path).mkdir(parents=True, exist_ok=True)
-        else:
-            total += entry.size
-            if total > MAX_TOTAL:
-                raise TooLarge(f"{mirror.what} is larger than {MAX_TOTAL // 2**30} GiB")
-            path = root / entry.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(mirror.read(entry.oid))
-            path.chmod(0o555 if entry.executable else 0o444)
-    # Links come last, so that no file is ever written through one.
-    for entry in links:
-        written = mirror.read(entry.oid).decode(errors="surrogateescape")
-        if not stays_inside(entry.path, written):
-            skipped.append(entry.path)
             continue
-        path = root / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(written, path)
+        total += entry.size
+        if total > max_total:
+            raise TooLarge(f"{mirror.what} is larger than {max_total / 2**20:g} MiB")
+        if not is_safe_path(entry.path) or not _write_entry(mirror, entry, root / entry.path):
+            skipped.append(entry.path)
+    # Links come last, so that no file is ever written through one.
+    skipped += _write_links(mirror, links, root)
     for folder, _, _ in os.walk(root):
         Path(folder).chmod(0o755)
     return skipped
 
 
+def _write_entry(mirror: Mirror, entry: FileEntry, path: Path) -> bool:
+    """Write a file or the directory of a submodule; False when something stands in its place."""
+    try:
+        if entry.kind == "submodule":
+            path.mkdir(parents=True)
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(mirror.read_up_to(entry.oid, MAX_FILE))
+    except (FileExistsError, NotADirectoryError):  # a damaged tree can name two things alike
+        return False
+    except TooLarge as error:
+        raise TooLarge(f"{error}: {entry.path}") from None
+    path.chmod(0o555 if entry.executable else 0o444)
+    return True
+
+
+def _write_links(mirror: Mirror, links: list[FileEntry], root: Path) -> list[str]:
+    """Make the links that stay inside, by their text and by what they lead to together; gives the others."""
+    skipped, made = [], []
+    for entry in links:
+        written = mirror.read(entry.oid).decode(errors="surrogateescape") if is_safe_path(entry.path) else ""
+        path = root / entry.path
+        if not stays_inside(entry.path, written) or not _is_real_directory(path.parent, root):
+            skipped.append(entry.path)
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(written)
+        except (FileExistsError, NotADirectoryError):
+            skipped.append(entry.path)
+        else:
+            made.append(entry.path)
+    # `a -> b/..` is inside by its text but leads elsewhere when b is a link itself.
+    base = os.path.realpath(root)
+    for name in made:
+        real = os.path.realpath(root / name)
+        if real != base and not real.startswith(f"{base}/"):
+            (root / name).unlink()
+            skipped.append(name)
+    return skipped
+
+
+def _is_real_directory(folder: Path, root: Path) -> bool:
+    """Whether no part of a path below the root is a link."""
+    return not any(
+        parent.is_symlink() for parent in (folder, *folder.parents) if parent != root and root in parent.parents
+    )
+
+
 def is_safe_path(path: str) -> bool:
     """Whether every part of a path in a tree can be a file's name below the target."""
     parts = path.split("/")
-    return len(path) <= 3000 and all(
+    return len(path) <= 2000 and all(
         part not in {"", ".", ".."}
         and part.lower().rstrip(". ") != ".git"
-        and "\x00" not in part
-        and "\\" not in part
+        and "\\" not in part  # also how bytes that are no text arrive here
+        and part.isprintable()
         and len(part.encode(errors="replace")) <= 255
         for part in parts
     )
@@ -85,7 +126,7 @@ def is_safe_path(path: str) -> bool:
 
 def stays_inside(link: str, target: str) -> bool:
     """Whether a symbolic link, read as text, points to something inside the tree."""
-    if not target or target.startswith("/") or "\x00" in target or len(target) > 4000:
+    if not target or target.startswith("/") or "\x00" in target or len(target) > MAX_LINK:
         return False
     depth = len(PurePosixPath(link).parts) - 1
     for part in target.split("/"):

@@ -1,29 +1,58 @@
 """A bare mirror of one repository: fetched by the Git command line, read by pygit2."""
 
+import asyncio
+import contextlib
+import fcntl
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
 
 from infraxys.resources.errors import GitFailed, ResourceError, TooLarge
-from infraxys.resources.git import run_git
+from infraxys.resources.git import MAX_FILE, TIMEOUT_SECONDS, list_branches, run_git
+from infraxys.resources.url import GitUrl
 from infraxys.spec.snapshot import FileEntry
 
-MAX_BLOB = 16 * 1024 * 1024
-MAX_ENTRIES = 200_000
-MAX_DEPTH = 60
 MAX_BRANCHES = 10_000
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|\Z)|/\.|\A\.|\.\Z|\A/|/\Z|\A-|\A@\Z")
 SYMLINK, SUBMODULE = 0o120000, 0o160000
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|\Z)|/\.|\A\.|\.\Z|\A/|/\Z|\A-|\A@\Z|\AHEAD\Z")
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._@+-]|\A\.|\A\Z|(?<=\.)\.")
+# What a fetch that was killed leaves behind.
+_LEFTOVERS = ("*.lock", "refs/**/*.lock", "objects/**/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*",
+              "objects/tmp_objdir-*", "objects/incoming-*")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a repository is read; beyond it, the repository is refused with TooLarge."""
+
+    blob_bytes: int = 16 * 1024 * 1024
+    entries: int = 200_000
+    depth: int = 60
+    branches: int = MAX_BRANCHES
+    pack_bytes: int = MAX_FILE
 
 
 def is_branch_name(name: str) -> bool:
     """Whether Git would accept the name for a branch; such a name is never an option nor a path upwards."""
-    return 0 < len(name.encode(errors="replace")) <= 1000 and _FORBIDDEN.search(name) is None
+    try:
+        parts = name.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return sum(map(len, parts)) <= 1000 and max(map(len, parts)) <= 240 and bool(name) and not _FORBIDDEN.search(name)
+
+
+def is_commit_id(commit: str) -> bool:
+    """Whether a text is a whole commit id: no abbreviation, no reference, no path."""
+    return _COMMIT.match(commit) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +66,14 @@ class TreeItem:
 
 
 class Mirror:
-    """One bare repository on disk. Reading is safe from any thread."""
+    """One bare repository on disk. Reading is safe from any thread; one fetch at a time, also between processes."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, limits: Limits | None = None) -> None:
         self.path = path
         self.what = what
-        self._local = threading.local()
+        self.limits = limits or Limits()
+        self._lock = threading.RLock()
+        self._opened: pygit2.Repository | None = None
 
     @property
     def exists(self) -> bool:
@@ -51,89 +82,195 @@ class Mirror:
 
     def create(self) -> None:
         """Make an empty bare repository; does nothing when it is there."""
-        if not self.exists:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            repository = pygit2.init_repository(str(self.path), bare=True)
-            repository.config["gc.auto"] = 0  # commits that runs have pinned stay, also when a branch forgets them
+        if self.exists:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=self.path.parent, prefix=".new-"))
+        try:
+            pygit2.init_repository(str(fresh), bare=True)
+            with contextlib.suppress(OSError):  # somebody else was faster
+                fresh.rename(self.path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
-    async def fetch(self, url: str, branches: tuple[str, ...] = ()) -> None:
-        """Bring all branches (or the named ones) to the remote's state. Raises GitFailed."""
-        self.create()
-        self._remove_stale_locks()
-        wanted = [f"+refs/heads/{name}:refs/heads/{name}" for name in branches] or ["+refs/heads/*:refs/heads/*"]
-        options = ["--no-tags", "--force", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet"]
-        prune = [] if branches else ["--prune"]
-        command = ["fetch", *options, *prune, "--end-of-options", url, *wanted]
-        await run_git(command, what=self.what, directory=self.path)
+    async def fetch(
+        self,
+        url: GitUrl,
+        branches: tuple[str, ...] = (),
+        *,
+        pin: str = "",
+        timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109 - passed on
+    ) -> dict[str, str]:
+        """Bring all branches, or the named ones, to the remote's state; gives them with their commits.
 
-    def _remove_stale_locks(self) -> None:
-        """Remove locks that a killed fetch left: only one process uses a mirror, and it fetches one at a time."""
-        for pattern in ("*.lock", "refs/**/*.lock"):
-            for lock in self.path.glob(pattern):
-                lock.unlink(missing_ok=True)
-        for leftover in self.path.glob("objects/pack/tmp_*"):
-            leftover.unlink(missing_ok=True)
+        Commits that no branch has any more stay, so that what runs have pinned is there. Whatever happens to a fetch,
+        the repository stays valid. `pin`: see GitUrl.check_address. Raises GitFailed and TooLarge.
+        """
+        settings = [f"http.curloptResolve={pin}"] if pin else []
+        await asyncio.to_thread(self.create)
+        async with self._only_fetch(timeout) as lock:
+            await asyncio.to_thread(self._check_origin, url)
+            listing = await list_branches(url.text, what=self.what, timeout=min(timeout, 60), settings=settings)
+            remote = {name: commit for name, commit in listing.items() if is_branch_name(name)}
+            wanted = self._choose(remote, branches)
+            here = await asyncio.to_thread(self._drop_vanished, remote)
+            if all(here.get(name) == commit for name, commit in wanted.items()):
+                return wanted
+            # Branches whose names are refused are not fetched either, so each is named.
+            specs = [
+                f"+refs/heads/{name}:refs/heads/{name}" for name, commit in wanted.items() if here.get(name) != commit
+            ]
+            options = ["--no-tags", "--force", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet", "--stdin"]
+            await run_git(
+                [f"--git-dir={self.path}", "fetch", *options, "--end-of-options", url.text],
+                what=self.what,
+                timeout=timeout,
+                settings=settings,
+                keep_open=(lock,),
+                max_file=self.limits.pack_bytes,
+                given="\n".join(specs).encode(),
+            )
+            return await asyncio.to_thread(lambda: {name: c for name, c in self.branches().items() if name in wanted})
+
+    def _choose(self, remote: dict[str, str], branches: tuple[str, ...]) -> dict[str, str]:
+        for name in branches:
+            if name not in remote:
+                known = ", ".join(sorted(remote)[:10]) or "none"
+                shown = name if is_branch_name(name) else ascii(name[:100])
+                raise GitFailed("unknown_branch", f"{self.what} has no branch '{shown}' (it has: {known})")
+        wanted = {name: remote[name] for name in branches} if branches else remote
+        if len(wanted) > self.limits.branches:
+            raise TooLarge(f"{self.what} has more than {self.limits.branches} branches; name those that you need")
+        return wanted
+
+    def _check_origin(self, url: GitUrl) -> None:
+        """Remember where a mirror comes from: two folders of one name must not become one module."""
+        with self._lock:
+            config = self._repository().config
+            known = config["remote.origin.url"] if "remote.origin.url" in config else ""  # noqa: SIM401 - it has no get
+            if known == url.text:
+                return
+            if known and (url.scheme == "file" or known.startswith("file:")):
+                message = f"{self.what} is already another repository of the same name; remove that module first"
+                raise GitFailed("other_repository", message)
+            config["remote.origin.url"] = url.text
+
+    def _drop_vanished(self, remote: dict[str, str]) -> dict[str, str]:
+        """Delete branches that the remote has no more; gives the others. Their commits stay."""
+        here = self.branches()
+        with self._lock:
+            for name in [name for name in here if name not in remote]:
+                self._repository().references.delete(f"refs/heads/{name}")
+                del here[name]
+        return here
+
+    @contextlib.asynccontextmanager
+    async def _only_fetch(self, timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109 - a deadline for waiting
+        """Be the only one who fetches into this mirror; gives the lock's descriptor, for Git to inherit.
+
+        The kernel frees the lock when the last process that has it open is gone, so a killed server whose Git still
+        runs keeps it. Whoever gets it knows that every lock file of Git is a leftover.
+        """
+        descriptor = os.open(self.path / "infraxys.fetch", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                async with asyncio.timeout(timeout):
+                    while not _try_lock(descriptor):  # noqa: ASYNC110 - the other may be another process
+                        await asyncio.sleep(0.02)
+            except TimeoutError:
+                raise GitFailed("busy", f"{self.what} is being fetched for longer than {timeout:g} seconds") from None
+            await asyncio.to_thread(self._remove_leftovers)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _remove_leftovers(self) -> None:
+        for pattern in _LEFTOVERS:
+            for leftover in self.path.glob(pattern):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
     def branches(self) -> dict[str, str]:
         """Give the branches and their commits."""
-        repository = self._repository()
-        found = {}
-        for name in repository.branches.local:
-            if not is_branch_name(name):
-                continue
-            if len(found) >= MAX_BRANCHES:
-                raise TooLarge(f"{self.what} has more than {MAX_BRANCHES} branches")
-            target = repository.references[f"refs/heads/{name}"].resolve().target
-            found[name] = str(target)
+        found: dict[str, str] = {}
+        if not self.exists:
+            return found
+        with self._lock:
+            repository = self._repository()
+            for raw in repository.raw_listall_branches(pygit2.enums.BranchType.LOCAL):
+                name = raw.decode(errors="replace")
+                if is_branch_name(name) and name.encode() == raw:
+                    found[name] = str(repository.lookup_reference(f"refs/heads/{name}").resolve().target)
         return found
 
     def root_tree(self, commit: str) -> str:
         """Give the id of a commit's tree. Raises GitFailed when the commit is not here."""
         try:
-            return str(self._repository()[commit].peel(pygit2.Commit).tree_id)
-        except (KeyError, ValueError, pygit2.GitError) as error:
-            raise GitFailed("unknown_commit", f"{self.what} has no commit {commit[:40]}") from error
+            if self.exists and is_commit_id(commit):
+                with self._lock:
+                    return str(self._repository()[commit].peel(pygit2.Commit).tree_id)
+        except (KeyError, ValueError, pygit2.GitError):
+            pass
+        raise GitFailed("unknown_commit", f"{self.what} has no commit {commit[:40]!a}")
 
-    def list_tree(self, tree: str) -> Iterator[TreeItem]:
-        """Give the entries of a directory, in Git's order. Entries whose names are not UTF-8 have them escaped."""
-        repository = self._repository()
-        for entry in repository[tree].peel(pygit2.Tree):
-            name = entry.raw_name.decode("utf-8", "backslashreplace")
-            mode = int(entry.filemode)
-            if mode == SYMLINK:
-                yield TreeItem(name, str(entry.id), "symlink", executable=False)
-            elif mode == SUBMODULE:
-                yield TreeItem(name, str(entry.id), "submodule", executable=False)
-            elif entry.type_str == "tree":
-                yield TreeItem(name, str(entry.id), "tree", executable=False)
-            else:
-                yield TreeItem(name, str(entry.id), "file", executable=mode == 0o100755)
+    def list_tree(self, tree: str) -> list[TreeItem]:
+        """Give the entries of a directory, in Git's order. What no name should hold is escaped by a backslash.
+
+        Raises ResourceError for a tree that is damaged and TooLarge for a huge one.
+        """
+        try:
+            with self._lock:
+                found = self._repository()[tree].peel(pygit2.Tree)
+                if len(found) > self.limits.entries:
+                    raise TooLarge(f"{self.what} has more than {self.limits.entries} files")
+                return [_item(entry) for entry in found]
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise ResourceError(
+                "damaged", f"{self.what} holds a directory that cannot be read ({tree[:40]})"
+            ) from error
 
     def size(self, oid: str) -> int:
-        """Give the size of a blob without reading it."""
-        return int(self._repository().odb.read_header(oid)[1])
-
-    def read(self, oid: str) -> bytes:
-        """Give the bytes of a blob. Raises ResourceError for unknown and TooLarge for huge ones."""
+        """Give the size of a blob in bytes without reading it. Raises ResourceError for unknown ones."""
         try:
-            if self.size(oid) > MAX_BLOB:
-                raise TooLarge(f"{self.what} holds a file larger than {MAX_BLOB // 2**20} MiB")
-            return bytes(self._repository().odb.read(oid)[1])
+            with self._lock:
+                return int(self._repository().odb.read_header(oid)[1])
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise ResourceError("unknown_blob", f"{self.what} does not hold {oid[:40]}") from error
 
-    def walk(self, tree: str) -> Iterator[FileEntry]:
-        """Give every file below a tree, depth first, within the limits. Raises TooLarge."""
-        count = 0
-        stack: list[tuple[str, str, int]] = [("", tree, 0)]
+    def read(self, oid: str) -> bytes:
+        """Give the bytes of a blob. Raises ResourceError for unknown and TooLarge for huge ones."""
+        return self.read_up_to(oid, self.limits.blob_bytes)
+
+    def read_up_to(self, oid: str, limit: int) -> bytes:
+        """Give the bytes of a blob that is not larger than `limit`. Raises ResourceError and TooLarge."""
+        if self.size(oid) > limit:
+            raise TooLarge(f"{self.what} holds a file larger than {limit / 2**20:g} MiB")
+        try:
+            with self._lock:
+                return bytes(self._repository().odb.read(oid)[1])
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise ResourceError("unknown_blob", f"{self.what} does not hold {oid[:40]}") from error
+
+    def walk(self, tree: str, count: Callable[[int], None] | None = None) -> Iterator[FileEntry]:
+        """Give every file below a tree, depth first, within the limits. Raises TooLarge and ResourceError.
+
+        `count` is told how many entries are looked at; without it, the limit counts for this walk alone.
+        """
+        counted = 0
+        stack: list[tuple[str, str, int]] = [("", tree, 1)]
         while stack:
             prefix, current, depth = stack.pop()
-            if depth > MAX_DEPTH:
-                raise TooLarge(f"{self.what} has directories deeper than {MAX_DEPTH} levels")
-            for item in self.list_tree(current):
-                count += 1
-                if count > MAX_ENTRIES:
-                    raise TooLarge(f"{self.what} has more than {MAX_ENTRIES} files")
+            if depth > self.limits.depth:
+                raise TooLarge(f"{self.what} has directories deeper than {self.limits.depth} levels")
+            items = self.list_tree(current)
+            counted += len(items)
+            if count is not None:
+                count(len(items))
+            elif counted > self.limits.entries:
+                raise TooLarge(f"{self.what} has more than {self.limits.entries} files")
+            for item in items:
                 path = f"{prefix}{item.name}"
                 if item.kind == "tree":
                     stack.append((f"{path}/", item.oid, depth + 1))
@@ -144,19 +281,49 @@ class Mirror:
                 else:
                     yield FileEntry(path, item.oid, self.size(item.oid), item.executable)
 
+    def remove(self) -> None:
+        """Delete the repository; a fetch that is going on fails."""
+        with self._lock:
+            self._opened = None
+            gone = self.path.with_name(f".removed-{os.getpid()}-{self.path.name}")
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(gone, ignore_errors=True)
+                self.path.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
     def _repository(self) -> pygit2.Repository:
-        """Give this thread's own handle: pygit2 objects are not shared between threads."""
-        repository = getattr(self._local, "repository", None)
-        if repository is None:
-            repository = self._local.repository = pygit2.Repository(str(self.path))
-        return repository
+        """Give the open repository; to be called, and its objects used, with the lock held."""
+        if self._opened is None:
+            self._opened = pygit2.Repository(str(self.path))
+        return self._opened
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _item(entry: pygit2.Object) -> TreeItem:
+    raw = entry.raw_name or b""
+    name = raw.decode("utf-8", "backslashreplace").replace("/", "\\x2f")
+    if not name.isprintable():
+        name = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)
+    mode = int(entry.filemode)
+    if mode == SYMLINK:
+        return TreeItem(name, str(entry.id), "symlink", executable=False)
+    if mode == SUBMODULE:
+        return TreeItem(name, str(entry.id), "submodule", executable=False)
+    if entry.type_str == "tree":
+        return TreeItem(name, str(entry.id), "tree", executable=False)
+    return TreeItem(name, str(entry.id), "file", executable=mode == 0o100755)
 
 
 def escape(part: str) -> str:
-    """Make one directory name of a part of a module's name."""
-    return re.sub(r"[^A-Za-z0-9._@+-]", lambda found: f"%{ord(found[0]):02X}", part).replace("..", "%2E%2E")
-
-
-def is_within(path: Path, folder: Path) -> bool:
-    """Whether a path lies below a folder, as texts."""
-    return os.path.commonpath([path, folder]) == str(folder)
+    """Make one directory name of a part of a module's name; distinct parts give distinct names."""
+    name = _UNSAFE.sub(
+        lambda found: b"".join(b"%%%02X" % byte for byte in found[0]) or b"%", part.encode(errors="surrogateescape")
+    ).decode()
+    return name if len(name) <= 200 else f"{name[:150]}%{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,13 +1,18 @@
-"""Reading a module at a commit straight from the object database: no checkout, nothing followed, nothing executed."""
+"""Reading a module at a commit straight from the object database: no checkout, nothing followed, nothing executed.
 
+One directory (a packet, a role, an environment, a container) is one part. Parts are kept by the id of their tree, so
+that a new commit of a module costs what it changed.
+"""
+
+import re
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
-from infraxys.resources.errors import ResourceError
+from infraxys.resources.errors import ResourceError, TooLarge
 from infraxys.resources.mirror import Mirror, TreeItem
 from infraxys.spec import names
 from infraxys.spec.identity import ModuleId
@@ -19,7 +24,7 @@ from infraxys.spec.load import (
     load_packet,
     load_role,
 )
-from infraxys.spec.models import Model, ModuleFile
+from infraxys.spec.models import Container, Environment, Model, ModuleFile, Packet, Role
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import (
     ContainerDefinition,
@@ -31,39 +36,49 @@ from infraxys.spec.snapshot import (
     Snapshot,
 )
 
+Key = tuple[ModuleId, str, str]
 M = TypeVar("M", bound=Model)
-T = TypeVar("T")
+N = TypeVar("N", Packet, Role, Environment, Container)
+D = TypeVar("D", PacketDefinition, RoleDefinition, EnvironmentDefinition)
+MAX_REPORTED = 50  # problems of one kind in one directory
 FILE_WEIGHT = 300  # estimated bytes of memory of an entry
 MODEL_FACTOR = 6  # a parsed file weighs about this many times its text
+MAX_WEIGHT = 256 * 1024 * 1024  # of one snapshot
+MAX_PROBLEMS = 2000  # of one snapshot
+MAX_REPORTED = 50  # problems of one kind in one directory
+_PICTURE = re.compile(r"[^.].*\.(?:png|jpe?g|gif|svg|webp|ico)\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one directory of a module gave: a definition (or None) and the problems found in it."""
+    """What one directory of a module gave: a definition (or None) and the problems found in it.
+
+    `weight` is in estimated bytes of memory, `entries` the number of directory entries that were looked at.
+    """
 
     value: Any
     problems: tuple[Problem, ...]
     weight: int
+    entries: int = 0
 
 
 class PartCache:
-    """Parsed directories by path and tree id, shared by all snapshots: a new commit costs what it changed."""
+    """Parsed directories by module, path and tree id, shared by all snapshots and threads."""
 
-    def __init__(self, max_bytes: int = 256 * 1024 * 1024) -> None:
-        self._parts: LRUCache[tuple[str, str], Part] = LRUCache(max_bytes, getsizeof=lambda part: part.weight)
+    def __init__(self, max_bytes: int = MAX_WEIGHT) -> None:
+        self._parts: LRUCache[Key, Part] = LRUCache(max_bytes, getsizeof=lambda part: part.weight)
         self._lock = threading.Lock()
 
-    def get_or_read(self, path: str, tree: str, read: Callable[[], Part]) -> Part:
-        """Give the part of a directory, reading it only when its tree was not seen before."""
-        key = (path, tree)
+    def find(self, key: Key) -> Part | None:
+        """Give what a directory gave when it was read last, if that is still known."""
         with self._lock:
-            part = self._parts.get(key)
-        if part is None:
-            part = read()
-            with self._lock:
-                if part.weight <= self._parts.maxsize:
-                    self._parts[key] = part
-        return part
+            return self._parts.get(key)
+
+    def keep(self, key: Key, part: Part) -> None:
+        """Remember what a directory gave."""
+        with self._lock:
+            if part.weight <= self._parts.maxsize:
+                self._parts[key] = part
 
 
 def build_snapshot(mirror: Mirror, module: ModuleId, commit: str, cache: PartCache) -> Snapshot:
@@ -76,13 +91,15 @@ class _Builder:
         self.mirror, self.module, self.commit, self.cache = mirror, module, commit, cache
         self.problems: list[Problem] = []
         self.weight = 10_000
+        self.entries = 0
 
     def build(self) -> Snapshot:
-        root = {item.name: item for item in self.mirror.list_tree(self.mirror.root_tree(self.commit))}
+        root = self._list(self.mirror.root_tree(self.commit))
         packets = self._collect(root.get("packets"), "packets", self._read_packet)
         roles = self._collect(root.get("roles"), "roles", self._read_role)
         environments = self._collect(root.get("environments"), "environments", self._read_environment)
         module_file = self._module_file(root.get("module.json"))
+        root_files = self._root_files(root)
         return Snapshot(
             module=self.module,
             commit=self.commit,
@@ -92,16 +109,26 @@ class _Builder:
             roles_by_name={role.name.lower(): role for role in roles},
             environments=self._by_id(environments, "environment", "environment.json"),
             dependencies=tuple(Dependency(item.git_url, item.branch) for item in module_file.dependencies),
-            root_files=self._root_files(root),
+            root_files=root_files,
             settings=module_file.model_extra or {},
-            problems=tuple(self.problems),
+            problems=self._all_problems(),
             read=self.mirror.read,
             weight=self.weight,
         )
 
-    def _collect(
-        self, folder: TreeItem | None, path: str, read: Callable[[str, TreeItem], Part]
-    ) -> list[Any]:
+    def _list(self, tree: str) -> dict[str, TreeItem]:
+        """Give the entries of a directory by name; of two of one name, which only a damaged tree has, the first."""
+        items = self.mirror.list_tree(tree)
+        self._count(len(items))
+        return {item.name: item for item in reversed(items)}
+
+    def _count(self, entries: int) -> None:
+        """Count entries that are looked at, so that a small repository cannot pretend to be a huge one."""
+        self.entries += entries
+        if self.entries > self.mirror.limits.entries:
+            raise TooLarge(f"{self.mirror.what} has more than {self.mirror.limits.entries} files")
+
+    def _collect(self, folder: TreeItem | None, path: str, read: Callable[[str, TreeItem], Part]) -> list[Any]:
         """Read every directory of a folder such as `packets`."""
         if folder is None:
             return []
@@ -109,44 +136,72 @@ class _Builder:
             self._problem(path, "not_a_directory", f"'{path}' is a {folder.kind}; it has to be a directory")
             return []
         found = []
-        lower: dict[str, str] = {}
-        for item in self.mirror.list_tree(folder.oid):
-            place = f"{path}/{item.name}"
-            if item.kind != "tree":
-                if item.kind != "file":
-                    self._problem(place, "not_a_directory", f"a {item.kind} is not followed; it is ignored")
-                continue
-            if not names.is_safe_file_name(item.name):
-                self._problem(place, "unsafe_file_name", "the directory's name cannot be used as a name here")
-                continue
-            other = lower.setdefault(item.name.lower(), item.name)
-            if other != item.name:
-                self._problem(place, "colliding_name", f"the name differs from '{other}' in upper and lower case only")
-                continue
-            part = self.cache.get_or_read(place, item.oid, lambda place=place, item=item: read(place, item))  # type: ignore[misc]
+        for place, item in self._directories(self._list(folder.oid), path, self.problems):
+            part = self._part(place, item, read)
             self.problems += part.problems
             self.weight += part.weight
+            if self.weight > MAX_WEIGHT:
+                raise TooLarge(f"{self.mirror.what} is too large: reading it takes more than {MAX_WEIGHT // 2**20} MiB")
             if part.value is not None:
                 found.append(part.value)
         return found
 
+    def _part(self, place: str, item: TreeItem, read: Callable[[str, TreeItem], Part]) -> Part:
+        key = (self.module, place, item.oid)
+        part = self.cache.find(key)
+        if part is not None:
+            self._count(part.entries)
+            return part
+        before = self.entries
+        try:
+            part = read(place, item)
+        except ResourceError as error:
+            if self.entries > self.mirror.limits.entries:
+                raise
+            part = Part(None, (Problem(place, None, None, error.code, str(error)),), FILE_WEIGHT)
+        part = replace(part, entries=self.entries - before)
+        self.cache.keep(key, part)
+        return part
+
+    def _directories(
+        self,
+        entries: dict[str, TreeItem],
+        path: str,
+        problems: list[Problem],
+        meaning: Callable[[str], str] = str.lower,
+    ) -> Iterator[tuple[str, TreeItem]]:
+        """Give the directories that can be read, with their paths; report what only looks like one.
+
+        Two names of one `meaning` cannot both be used.
+        """
+        used: dict[str, str] = {}
+        for name in sorted(entries):
+            item, place = entries[name], f"{path}/{name}"
+            if item.kind in {"symlink", "submodule"}:
+                message = f"{name!a} is a {item.kind}, which is not followed"
+                _report(problems, Problem(place, None, None, "not_a_directory", message))
+            elif item.kind == "tree" and not names.is_safe_file_name(name):
+                message = f"{name[:100]!a} cannot be the name of a directory here; rename it"
+                _report(problems, Problem(place, None, None, "unsafe_file_name", message))
+            elif item.kind == "tree":
+                other = used.setdefault(meaning(name), name)
+                if other == name:
+                    yield place, item
+                else:
+                    message = f"'{name}' means the same as '{other}', which is used; rename one of them"
+                    _report(problems, Problem(place, None, None, "colliding_name", message))
+
     def _read_packet(self, path: str, item: TreeItem) -> Part:
-        entries = {entry.name: entry for entry in self.mirror.list_tree(item.oid)}
-        loaded, problems, weight = self._load(entries.get("packet.json"), f"{path}/packet.json", load_packet)
-        files: dict[str, FileEntry] = {}
-        folder = entries.get("files")
-        if folder is not None and folder.kind == "tree":
-            for entry in self.mirror.walk(folder.oid):
-                files[entry.path] = FileEntry(
-                    f"{path}/files/{entry.path}", entry.oid, entry.size, entry.executable, entry.kind
-                )
+        entries = self._list(item.oid)
+        where = f"{path}/packet.json"
+        loaded, problems, weight = self._load(entries.get("packet.json"), where, load_packet)
+        files = self._packet_files(entries.get("files"), path, problems)
         weight += FILE_WEIGHT * len(files)
         if loaded is None:
             return Part(None, tuple(problems), weight)
         usable = {}
         for index, file in enumerate(loaded.files):
             found = files.get(file.filename)
-            where = f"{path}/packet.json"
             if found is None:
                 message = f"file '{file.filename}' is declared (files[{index}]) but is not in '{path}/files'"
                 problems.append(Problem(where, None, None, "missing_file", message))
@@ -156,62 +211,85 @@ class _Builder:
             else:
                 usable[file.filename] = found
         declared = {file.filename for file in loaded.files}
-        for name in sorted(set(files) - declared):
-            message = f"'{name}' is in the packet's files but is not declared in packet.json; it is ignored"
-            problems.append(Problem(f"{path}/files/{name}", None, None, "undeclared_file", message, "warning"))
-        model = loaded if loaded.id else loaded.model_copy(update={"id": f"{self.module}\\{path}".lower()})
+        for name in sorted(set(files) - declared)[:MAX_REPORTED]:
+            message = f"{name!r} is in the packet's files but is not declared in packet.json; it is ignored"
+            _report(problems, Problem(f"{path}/files/{name}", None, None, "undeclared_file", message, "warning"))
+        picture = self._picture(path, entries)
         name = path.rpartition("/")[2]
-        return Part(PacketDefinition(name, path, model, usable), tuple(problems), weight)
+        return Part(PacketDefinition(name, path, self._with_id(loaded, path), usable, picture), tuple(problems), weight)
+
+    def _packet_files(self, folder: TreeItem | None, path: str, problems: list[Problem]) -> dict[str, FileEntry]:
+        """Give the files of a packet by their path below its `files`."""
+        if folder is None:
+            return {}
+        if folder.kind != "tree":
+            message = f"'{path}/files' is a {folder.kind}; it has to be a directory"
+            problems.append(Problem(f"{path}/files", None, None, "not_a_directory", message))
+            return {}
+        files: dict[str, FileEntry] = {}
+        lower: dict[str, str] = {}
+        for entry in self.mirror.walk(folder.oid, self._count):
+            place = f"{path}/files/{entry.path}"
+            other = lower.setdefault(entry.path.lower(), entry.path)
+            if other != entry.path and len(problems) < MAX_REPORTED:
+                message = f"the name differs from {other!r} in upper and lower case only"
+                problems.append(Problem(place, None, None, "colliding_name", message, "warning"))
+            files[entry.path] = FileEntry(place, entry.oid, entry.size, entry.executable, entry.kind)
+        return files
 
     def _read_role(self, path: str, item: TreeItem) -> Part:
-        entries = {entry.name: entry for entry in self.mirror.list_tree(item.oid)}
+        entries = self._list(item.oid)
         loaded, problems, weight = self._load(entries.get("role.json"), f"{path}/role.json", load_role)
         if loaded is None:
             return Part(None, tuple(problems), weight)
-        model = loaded if loaded.id else loaded.model_copy(update={"id": f"{self.module}\\{path}".lower()})
-        return Part(RoleDefinition(path.rpartition("/")[2], path, model), tuple(problems), weight)
+        name = path.rpartition("/")[2]
+        definition = RoleDefinition(name, path, self._with_id(loaded, path), self._picture(path, entries))
+        return Part(definition, tuple(problems), weight)
 
     def _read_environment(self, path: str, item: TreeItem) -> Part:
-        entries = {entry.name: entry for entry in self.mirror.list_tree(item.oid)}
+        entries = self._list(item.oid)
         file = f"{path}/environment.json"
         loaded, problems, weight = self._load(entries.get("environment.json"), file, load_environment)
-        containers: list[ContainerDefinition] = []
-        for name in sorted(entries):
-            entry = entries[name]
-            if entry.kind != "tree":
-                continue
-            part = self._read_container(f"{path}/{name}", entry)
+        containers: dict[str, ContainerDefinition] = {}
+        for place, entry in self._directories(entries, path, problems, _container_meaning):
+            part = self._part(place, entry, self._read_container)
             problems += part.problems
             weight += part.weight
-            if part.value is not None:
-                containers.append(part.value)
+            if part.value is None:
+                continue
+            container: ContainerDefinition = part.value
+            other = containers.setdefault(container.model.id, container)
+            if other is not container:
+                message = f"container id '{container.model.id}' is also that of '{other.directory}', which is used"
+                problems.append(Problem(f"{place}/container.json", None, None, "duplicate_id", message))
         if loaded is None:
             return Part(None, tuple(problems), weight)
-        seen: dict[str, ContainerDefinition] = {}
-        for container in containers:
-            other = seen.setdefault(container.model.id, container)
-            if other is not container:
-                message = f"container id '{container.model.id}' is also that of '{other.directory}'; this one is ignored"
-                problems.append(Problem(f"{container.directory}/container.json", None, None, "duplicate_id", message))
-        model = loaded if loaded.id else loaded.model_copy(update={"id": f"{self.module}\\{path}".lower()})
         name = path.rpartition("/")[2]
-        definition = EnvironmentDefinition(name, path, model, tuple(sorted(seen.values(), key=lambda item: item.name)))
+        ordered = tuple(sorted(containers.values(), key=lambda container: container.name))
+        definition = EnvironmentDefinition(name, path, self._with_id(loaded, path), ordered)
         return Part(definition, tuple(problems), weight)
 
     def _read_container(self, path: str, item: TreeItem) -> Part:
-        def read() -> Part:
-            entries = {entry.name: entry for entry in self.mirror.list_tree(item.oid)}
-            if "container.json" not in entries:
-                return Part(None, (), 0)  # environments may hold other directories
-            file = f"{path}/container.json"
-            loaded, problems, weight = self._load(entries["container.json"], file, load_container)
-            if loaded is None:
-                return Part(None, tuple(problems), weight)
-            model = loaded if loaded.id else loaded.model_copy(update={"id": f"{self.module}\\{path}".lower()})
-            name = names.container_name(path.rpartition("/")[2])
-            return Part(ContainerDefinition(name, path, model), tuple(problems), weight)
+        entries = self._list(item.oid)
+        if "container.json" not in entries:
+            return Part(None, (), FILE_WEIGHT)  # environments may hold other directories
+        file = f"{path}/container.json"
+        loaded, problems, weight = self._load(entries["container.json"], file, load_container)
+        if loaded is None:
+            return Part(None, tuple(problems), weight)
+        name = names.container_name(path.rpartition("/")[2])
+        return Part(ContainerDefinition(name, path, self._with_id(loaded, path)), tuple(problems), weight)
 
-        return self.cache.get_or_read(path, item.oid, read)
+    def _with_id(self, model: N, path: str) -> N:
+        """Give files of old versions, which have no id, one that stays the same."""
+        return model if model.id else model.model_copy(update={"id": f"{self.module}\\{path}".lower()})
+
+    def _picture(self, path: str, entries: dict[str, TreeItem]) -> FileEntry | None:
+        """Find the picture that may stand beside a packet.json or role.json."""
+        for name in sorted(entries):
+            if entries[name].kind == "file" and _PICTURE.match(name) and names.is_safe_file_name(name):
+                return self._entry(f"{path}/{name}", entries[name])
+        return None
 
     def _load(
         self, item: TreeItem | None, file: str, load: Callable[[bytes, str], Loaded[M]]
@@ -236,28 +314,53 @@ class _Builder:
         return loaded or ModuleFile()
 
     def _root_files(self, root: dict[str, TreeItem]) -> dict[str, FileEntry]:
-        files = {item.name: self._entry(item.name, item) for item in root.values() if item.kind == "file"}
+        found = dict(root)
         auto = root.get("auto-source")
         if auto is not None and auto.kind == "tree":
-            for item in self.mirror.list_tree(auto.oid):
-                if item.kind == "file":
-                    files[f"auto-source/{item.name}"] = self._entry(f"auto-source/{item.name}", item)
+            found |= {f"auto-source/{name}": item for name, item in self._list(auto.oid).items()}
+        files = {}
+        for path in sorted(found):
+            if found[path].kind != "file":
+                continue
+            if names.is_safe_file_name(path.removeprefix("auto-source/")):
+                files[path] = self._entry(path, found[path])
+            else:
+                message = f"{path[:100]!a} is no name that a file can have here; it is ignored"
+                _report(self.problems, Problem(path, None, None, "unsafe_file_name", message, "warning"))
         return files
 
     def _entry(self, path: str, item: TreeItem) -> FileEntry:
         return FileEntry(path, item.oid, self.mirror.size(item.oid), item.executable)
 
-    def _by_id(self, items: Iterable[T], noun: str, file: str) -> dict[str, T]:
-        found: dict[str, T] = {}
+    def _by_id(self, items: Iterable[D], noun: str, file: str) -> dict[str, D]:
+        """Index by id; of two with one id, the first by path is found by it and the other by its name only."""
+        found: dict[str, D] = {}
         for item in items:
-            other = found.setdefault(item.model.id, item)  # type: ignore[attr-defined]
+            other = found.setdefault(item.model.id, item)
             if other is not item:
                 message = (
-                    f"{noun} id '{item.model.id}' is also that of '{other.directory}'; "  # type: ignore[attr-defined]
-                    "this one is found by its name only"
+                    f"{noun} id '{item.model.id}' is also that of '{other.directory}'; "
+                    "this one is found by its name only; give it an id of its own"
                 )
-                self._problem(f"{item.directory}/{file}", "duplicate_id", message)  # type: ignore[attr-defined]
+                self._problem(f"{item.directory}/{file}", "duplicate_id", message)
         return found
 
     def _problem(self, file: str, code: str, message: str) -> None:
-        self.problems.append(Problem(file, None, None, code, message))
+        _report(self.problems, Problem(file, None, None, code, message))
+
+    def _all_problems(self) -> tuple[Problem, ...]:
+        """Give the problems, shortened when a module is nothing but problems."""
+        if len(self.problems) <= MAX_PROBLEMS:
+            return tuple(self.problems)
+        message = f"there are {len(self.problems) - MAX_PROBLEMS} problems more; repair the others first"
+        return (*self.problems[:MAX_PROBLEMS], Problem("", None, None, "too_many_problems", message))
+
+
+def _report(problems: list[Problem], problem: Problem) -> None:
+    """Add a problem, unless so many are known that nobody reads it."""
+    if len(problems) <= MAX_PROBLEMS:
+        problems.append(problem)
+
+
+def _container_meaning(directory: str) -> str:
+    return names.container_name(directory).lower()

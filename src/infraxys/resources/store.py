@@ -1,27 +1,30 @@
 """All repositories on disk: fetch them with what they depend on, read them at any commit, show them to actions."""
 
 import asyncio
+import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cachetools import LRUCache
 
-from infraxys.resources.errors import GitFailed, InvalidUrl, ResourceError
+from infraxys.resources.errors import GitFailed, InvalidUrl, ResourceError, TooLarge
 from infraxys.resources.export import export_tree
-from infraxys.resources.git import list_branches
+from infraxys.resources.git import TIMEOUT_SECONDS
 from infraxys.resources.hosted import create_from_directory
-from infraxys.resources.mirror import Mirror, escape, is_branch_name
+from infraxys.resources.keyed_lock import KeyedLock
+from infraxys.resources.mirror import Limits, Mirror, escape, is_commit_id
 from infraxys.resources.snapshot import PartCache, build_snapshot
 from infraxys.resources.url import ALL_SCHEMES, GitUrl
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency, Snapshot
 
-MAX_MODULES = 200  # in one dependency closure
+MAX_FETCHES = 300  # branches of modules in one dependency closure
 SNAPSHOT_BYTES = 256 * 1024 * 1024
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -43,17 +46,31 @@ class Closure:
 
 
 class ModuleStore:
-    """Mirrors below `root`, exports below `exports`. Which modules are registered is the server's to know."""
+    """Mirrors below `root`, exports below `exports`. Which modules are registered is the server's to know.
 
-    def __init__(self, root: Path, exports: Path, schemes: tuple[str, ...] = ALL_SCHEMES) -> None:
+    `schemes` are the kinds of URL that are accepted; without `allow_private`, hosts at loopback and private addresses
+    are refused. `timeout` is that of one fetch, in seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        exports: Path,
+        schemes: tuple[str, ...] = ALL_SCHEMES,
+        *,
+        allow_private: bool = True,
+        limits: Limits | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
         self.root, self.exports, self.schemes = root, exports, schemes
+        self._allow_private, self._limits, self._timeout = allow_private, limits, timeout
         self._parts = PartCache()
         self._snapshots: LRUCache[tuple[ModuleId, str], Snapshot] = LRUCache(
             SNAPSHOT_BYTES, getsizeof=lambda snapshot: snapshot.weight
         )
         self._mirrors: dict[ModuleId, Mirror] = {}
         self._lock = threading.Lock()
-        self._fetching: dict[ModuleId, asyncio.Lock] = {}
+        self._work = KeyedLock()
 
     def parse_url(self, text: str) -> GitUrl:
         """Read a repository's URL by this server's rules. Raises InvalidUrl."""
@@ -72,29 +89,49 @@ class ModuleStore:
             mirror = self._mirrors.get(module)
             if mirror is None:
                 path = self.root / escape(module.host) / escape(module.org) / f"{escape(module.repo)}.git"
-                mirror = self._mirrors[module] = Mirror(path, f"module {module}")
+                mirror = self._mirrors[module] = Mirror(path, f"module {module}", self._limits)
             return mirror
 
     def snapshot(self, module: ModuleId, commit: str) -> Snapshot:
         """Give a module at a commit, parsed once. Blocks. Raises ResourceError."""
         key = (module, commit)
-        with self._lock:
-            known = self._snapshots.get(key)
-        if known is not None:
-            return known
-        snapshot = build_snapshot(self.mirror(module), module, commit, self._parts)
-        with self._lock:
-            if snapshot.weight <= self._snapshots.maxsize:
-                self._snapshots[key] = snapshot
-        return snapshot
+        with self._work.hold(key):
+            with self._lock:
+                known = self._snapshots.get(key)
+            if known is not None:
+                return known
+            snapshot = build_snapshot(self.mirror(module), module, commit, self._parts)
+            with self._lock:
+                if snapshot.weight <= self._snapshots.maxsize:
+                    self._snapshots[key] = snapshot
+            return snapshot
+
+    def head(self, module: ModuleId, branch: str) -> str:
+        """Give the commit that a branch had at the last fetch. Raises GitFailed (unknown_branch)."""
+        mirror = self.mirror(module)
+        commit = mirror.branches().get(branch)
+        if commit is None:
+            raise GitFailed("unknown_branch", f"{mirror.what} has no branch {branch[:100]!a} here; fetch it first")
+        return commit
 
     def export(self, module: ModuleId, commit: str) -> Path:
-        """Give the directory that holds a module's files at a commit, read-only. Blocks the first time."""
-        folder = f"{escape(module.host)}~{escape(module.org)}~{escape(module.repo)}"
-        target = self.exports / folder / commit
+        """Give the directory that holds a module's files at a commit, read-only. Blocks the first time.
+
+        What cannot be a file there (links that lead out, odd names) is left out and logged. Raises ResourceError.
+        """
+        if not is_commit_id(commit):
+            raise GitFailed("unknown_commit", f"module {module} has no commit {commit[:40]!a}")
+        target = self._exports_of(module) / commit
         if not target.exists():
-            export_tree(self.mirror(module), commit, target)
+            with self._work.hold(target):
+                skipped = export_tree(self.mirror(module), commit, target)
+            if skipped:
+                shown = ", ".join(ascii(path[:200]) for path in skipped[:20])
+                _log.warning("module %s at %s: %d entries left out: %s", module, commit, len(skipped), shown)
         return target
+
+    def _exports_of(self, module: ModuleId) -> Path:
+        return self.exports / escape(module.host) / escape(module.org) / escape(module.repo)
 
     async def fetch_closure(
         self, url: GitUrl, branches: tuple[str, ...] = (), on_progress: Callable[[str], None] = lambda _text: None
@@ -107,15 +144,12 @@ class ModuleStore:
         closure = Closure()
         seen: set[tuple[ModuleId, str]] = set()
         waiting: list[tuple[GitUrl, tuple[str, ...], bool]] = [(url, branches, False)]
-        while waiting:
-            current, wanted, is_dependency = waiting.pop(0)
-            fetched = closure.modules.get(current.module)
-            if fetched is None:
-                if len(closure.modules) >= MAX_MODULES:
-                    failure = ResourceError("too_large", f"{url.module} depends on more than {MAX_MODULES} modules")
-                    closure.failures[current.text] = failure
-                    break
-                fetched = FetchedModule(current, is_dependency)
+        for visit, (current, wanted, is_dependency) in enumerate(waiting):  # what it waits for grows on the way
+            if visit >= MAX_FETCHES:
+                message = f"module {url.module} depends on more than {MAX_FETCHES} branches of modules"
+                closure.failures[current.text] = TooLarge(message)
+                break
+            fetched = closure.modules.get(current.module) or FetchedModule(current, is_dependency)
             on_progress(f"fetching {current.module}")
             try:
                 loaded = await self._fetch_one(current, wanted, fetched)
@@ -123,54 +157,46 @@ class ModuleStore:
                 closure.failures[current.text] = error
                 continue
             closure.modules[current.module] = fetched
-            for dependency in self._new_dependencies(loaded, current.module, seen, closure):
-                waiting.append((*dependency, True))
+            seen |= {(current.module, branch) for branch in loaded}
+            waiting += self._new_dependencies(loaded.values(), seen, closure)
         return closure
 
     def _new_dependencies(
-        self,
-        snapshots: dict[str, Snapshot],
-        module: ModuleId,
-        seen: set[tuple[ModuleId, str]],
-        closure: Closure,
-    ) -> Iterable[tuple[GitUrl, tuple[str, ...]]]:
-        for branch, snapshot in snapshots.items():
-            seen.add((module, branch))
-        for snapshot in snapshots.values():
-            for dependency in snapshot.dependencies:
-                try:
-                    target = self.parse_url(dependency.git_url)
-                except InvalidUrl as error:
+        self, snapshots: Iterable[Snapshot], seen: set[tuple[ModuleId, str]], closure: Closure
+    ) -> Iterator[tuple[GitUrl, tuple[str, ...], bool]]:
+        """Give the branches of modules that are named here for the first time; `seen` learns them."""
+        for dependency in (one for snapshot in snapshots for one in snapshot.dependencies):
+            try:
+                target = self.parse_url(dependency.git_url)
+            except InvalidUrl as error:
+                if len(closure.failures) < MAX_FETCHES:
                     closure.failures[dependency.git_url] = error
-                    continue
-                if (target.module, dependency.branch) not in seen:
-                    seen.add((target.module, dependency.branch))
-                    yield target, (dependency.branch,)
+                continue
+            if (target.module, dependency.branch) not in seen and len(seen) <= 2 * MAX_FETCHES:
+                seen.add((target.module, dependency.branch))
+                yield target, (dependency.branch,), True
 
     async def _fetch_one(self, url: GitUrl, wanted: tuple[str, ...], fetched: FetchedModule) -> dict[str, Snapshot]:
-        for name in wanted:
-            if not is_branch_name(name):
-                raise GitFailed("unknown_branch", f"module {url.module}: '{name[:100]}' is no branch name")
+        pin = await asyncio.to_thread(url.check_address, allow_private=self._allow_private)
         mirror = self.mirror(url.module)
-        await asyncio.to_thread(url.check_address)
-        async with self._fetching.setdefault(url.module, asyncio.Lock()):
-            remote = await list_branches(url.text, what=mirror.what)
-            for name in wanted:
-                if name not in remote:
-                    known = ", ".join(sorted(remote)[:10]) or "none"
-                    raise GitFailed("unknown_branch", f"{mirror.what} has no branch '{name}' (it has: {known})")
-            await mirror.fetch(url.text, wanted)
-        return await asyncio.to_thread(self.load_branches, url.module, wanted, fetched)
+        try:
+            heads = await mirror.fetch(url, wanted, pin=pin, timeout=self._timeout)
+        except GitFailed as error:
+            other = url.with_git_suffix()
+            if error.code != "redirected" or other is None:
+                raise
+            heads = await mirror.fetch(other, wanted, pin=pin, timeout=self._timeout)
+        return await asyncio.to_thread(self._load_heads, url.module, heads, fetched)
 
-    def load_branches(
-        self, module: ModuleId, wanted: tuple[str, ...], fetched: FetchedModule
-    ) -> dict[str, Snapshot]:
-        """Read the branches of a mirror; those that can be read at all are put into `fetched`."""
+    def load_branches(self, module: ModuleId, wanted: tuple[str, ...], fetched: FetchedModule) -> dict[str, Snapshot]:
+        """Read branches of a mirror, or all; those that can be read at all are put into `fetched`."""
         heads = self.mirror(module).branches()
+        chosen = {name: commit for name, commit in heads.items() if not wanted or name in wanted}
+        return self._load_heads(module, chosen, fetched)
+
+    def _load_heads(self, module: ModuleId, heads: dict[str, str], fetched: FetchedModule) -> dict[str, Snapshot]:
         loaded = {}
         for name, commit in heads.items():
-            if wanted and name not in wanted:
-                continue
             try:
                 snapshot = self.snapshot(module, commit)
             except ResourceError as error:
@@ -186,12 +212,11 @@ class ModuleStore:
         return create_from_directory(self.mirror(module), directory, branch, message)
 
     def remove(self, module: ModuleId) -> None:
-        """Forget a module's repository and exports."""
+        """Forget a module's repository and exports. No run may use it any more."""
         mirror = self.mirror(module)
         with self._lock:
             self._mirrors.pop(module, None)
             for key in [key for key in self._snapshots if key[0] == module]:
                 del self._snapshots[key]
-        shutil.rmtree(mirror.path, ignore_errors=True)
-        folder = f"{escape(module.host)}~{escape(module.org)}~{escape(module.repo)}"
-        shutil.rmtree(self.exports / folder, ignore_errors=True)
+        mirror.remove()
+        shutil.rmtree(self._exports_of(module), ignore_errors=True)

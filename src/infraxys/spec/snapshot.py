@@ -28,6 +28,7 @@ class PacketDefinition:
     directory: str
     model: Packet
     files: Mapping[str, FileEntry]
+    picture: FileEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class RoleDefinition:
     name: str
     directory: str
     model: Role
+    picture: FileEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
