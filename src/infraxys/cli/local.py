@@ -34,7 +34,7 @@ def open_database(data_dir: Path | None) -> Iterator[Any]:
 
     settings = settings_from(data_dir=data_dir)
     try:
-        DataFolder(settings.data_dir, settings.work_dir).prepare()
+        DataFolder(settings.data_dir, settings.work_dir, settings.slots).prepare()
         database = Database(settings.database)
     except OSError as error:
         raise Failed(f"the data folder cannot be used: {error}") from error

@@ -24,9 +24,9 @@ from infraxys.server.errors import (
     Unprocessable,
 )
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
+from infraxys.server.paths import API
 from infraxys.server.settings import Settings
 
-API = "/api/v1"
 log = logging.getLogger(__name__)
 
 

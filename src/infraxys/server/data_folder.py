@@ -16,13 +16,13 @@ class DataFolderInUse(Exception):  # noqa: N818 - reads as what is wrong
 class DataFolder:
     """The parts of a data folder. Everything but `work` is closed to everyone else."""
 
-    def __init__(self, path: Path, work: Path | None = None) -> None:
+    def __init__(self, path: Path, work: Path | None = None, slots: int = 1) -> None:
         self.path = path.expanduser().absolute()
         self.database, self.keys, self.tls = self.path / "db", self.path / "keys", self.path / "tls"
         self.modules, self.logs = self.path / "modules", self.path / "logs"
         self._lock: IO[str] | None = None
         self.is_new = not (self.database / "infraxys.db").exists()
-        self._accounts = find_accounts()
+        self._accounts = find_accounts(slots)
         self.work = work.expanduser().absolute() if work else self._choose_work()
 
     def _choose_work(self) -> Path:

@@ -33,7 +33,7 @@ class Broken(Exception):  # noqa: N818 - reads as a state
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything; one failure does not keep the others from being looked at."""
-    folder = DataFolder(settings.data_dir, settings.work_dir)
+    folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     checks: dict[str, Callable[[], str]] = {
         "data": lambda: check_folder(folder),
         "sandbox": lambda: check_sandbox(folder),

@@ -10,6 +10,7 @@ from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.tokens import list_tokens, revoke_token
 from infraxys.server.errors import NotFound, responses
+from infraxys.server.paths import API
 from infraxys.server.runs.schemas import timestamp
 
 router = APIRouter(tags=["server"])
@@ -18,14 +19,14 @@ Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
 
 
 @router.get("/health", operation_id="get_health", include_in_schema=False, dependencies=[Depends(Public())])
-@router.get("/api/v1/health/live", operation_id="get_health_live", responses=OK, dependencies=[Depends(Public())])
+@router.get(f"{API}/health/live", operation_id="get_health_live", responses=OK, dependencies=[Depends(Public())])
 async def live() -> Response:
     """Answer as long as the process does."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get(
-    "/api/v1/health/ready",
+    f"{API}/health/ready",
     operation_id="get_health_ready",
     responses={**OK, **responses(503)},
     dependencies=[Depends(Public())],
@@ -38,7 +39,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "unavailable", "reason": reason}, 503, {"Retry-After": "5"})
 
 
-@router.get("/api/v1/server", operation_id="get_server", responses={**OK, **responses(401, 403, 500)})
+@router.get(f"{API}/server", operation_id="get_server", responses={**OK, **responses(401, 403, 500)})
 async def server(request: Request, subject: Annotated[Subject, Depends(Requires("server.read"))]) -> Response:
     """Give the version, the mode and the limits."""
     settings = request.app.state.services.settings
@@ -58,7 +59,7 @@ async def server(request: Request, subject: Annotated[Subject, Depends(Requires(
     )
 
 
-@router.get("/api/v1/me", operation_id="get_me", responses={**OK, **responses(401, 500)})
+@router.get(f"{API}/me", operation_id="get_me", responses={**OK, **responses(401, 500)})
 async def me(subject: Known) -> Response:
     """Give the caller."""
     return JSONResponse(
@@ -73,7 +74,7 @@ async def me(subject: Known) -> Response:
     )
 
 
-@router.get("/api/v1/tokens", operation_id="list_tokens", responses={**OK, **responses(401, 500, 503)})
+@router.get(f"{API}/tokens", operation_id="list_tokens", responses={**OK, **responses(401, 500, 503)})
 async def tokens(request: Request, subject: Known) -> Response:
     """List the caller's own tokens."""
     if subject.user_id is None:
@@ -95,7 +96,7 @@ async def tokens(request: Request, subject: Known) -> Response:
 
 
 @router.delete(
-    "/api/v1/tokens/{token_id:segment}",
+    API + "/tokens/{token_id:segment}",
     operation_id="delete_token",
     status_code=204,
     responses=responses(401, 404, 500, 503),

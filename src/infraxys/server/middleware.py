@@ -6,7 +6,6 @@ import urllib.parse
 import uuid
 from collections.abc import Iterable
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,30 +33,6 @@ SECURITY_HEADERS = (
 )  # fmt: skip
 NO_STORE = (b"cache-control", b"no-store")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
-
-
-class SegmentConvertor(Convertor[str]):
-    """One path segment: decoded after routing, so that `feature%2Fx` is one segment."""
-
-    regex = "[^/]+"
-
-    def convert(self, value: str) -> str:
-        """Decode; the path was checked before."""
-        return urllib.parse.unquote(value)
-
-    def to_string(self, value: str) -> str:
-        """Encode, slashes included."""
-        return urllib.parse.quote(value, safe="")
-
-
-class BranchConvertor(SegmentConvertor):
-    """A branch: one segment as it should be, or several where somebody pasted `feature/x` as it is."""
-
-    regex = ".+"
-
-
-register_url_convertor("segment", SegmentConvertor())
-register_url_convertor("branch", BranchConvertor())
 
 
 def problem_response(problem: Problem, path: str) -> JSONResponse:

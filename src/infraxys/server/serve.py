@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
     check_bind(settings)
-    folder = DataFolder(settings.data_dir, settings.work_dir)
+    folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     try:
         folder.prepare()
         folder.lock()

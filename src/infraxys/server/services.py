@@ -105,10 +105,13 @@ class Services:
         )
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
         await asyncio.to_thread(self.engine.start)
-        heartbeats = DatabaseHeartbeats(self.database, socket.gethostname(), os.getpid())
         loop = asyncio.get_running_loop()
+        alone = self.database.is_sqlite and settings.engine.startswith("sqlite")
+        heartbeats = None if alone else DatabaseHeartbeats(self.database, socket.gethostname(), os.getpid())
         self._reaper = Reaper(
-            self.engine, heartbeats, self.executor_id, lambda: loop.call_soon_threadsafe(execution.stop_all)
+            self.engine,
+            heartbeats,
+            lost_ownership=lambda: asyncio.run_coroutine_threadsafe(self._end_all(), loop).result(),
         )
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
 
@@ -118,6 +121,10 @@ class Services:
         if self.settings.no_examples or not self.folder.is_new or directory is None:
             return
         await self.modules.add_hosted(EXAMPLE, directory / EXAMPLE.repo, "main")
+
+    async def _end_all(self) -> None:
+        """End every action of this process: its runs may belong to others by now."""
+        self.runs.execution.stop_all()
 
     def _export(self, module: PlannedModule) -> Path:
         return self.store.export(module.path.module, module.commit)

@@ -11,9 +11,10 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.body import plain, read_json_object, validate
 from infraxys.server.errors import responses
 from infraxys.server.modules.service import Fetched, Modules
+from infraxys.server.paths import API
 from infraxys.spec.problem import Problem as FileProblem
 
-router = APIRouter(prefix="/api/v1/modules", tags=["modules"])
+router = APIRouter(prefix=f"{API}/modules", tags=["modules"])
 REFUSALS = responses(400, 401, 403, 404, 408, 409, 413, 422, 500, 503)
 
 
@@ -41,7 +42,7 @@ def modules_of(request: Request) -> Modules:
 @router.get("", operation_id="list_modules", responses={**OK, **REFUSALS})
 async def list_modules(request: Request, subject: Annotated[Subject, Depends(Requires("module.list"))]) -> Response:
     """List the registered modules with their branches and what is wrong with them."""
-    rows = await modules_of(request).list()
+    rows = await modules_of(request).list_all()
     return JSONResponse({"items": [module_object(row) for row in rows], "nextCursor": None})
 
 

@@ -125,7 +125,7 @@ class Modules:
 
         self._on_change(await self._database.awrite(write))
 
-    async def list(self) -> list[dict[str, Any]]:
+    async def list_all(self) -> list[dict[str, Any]]:
         """Give the registered modules with their branches and problems."""
         rows = await self._database.aread(lambda connection: list_modules(connection))
         for row in rows:

@@ -15,6 +15,7 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.body import JsonObject, plain, read_json_object, validate
 from infraxys.server.catalog.catalog import Target
 from infraxys.server.errors import BadRequest, responses
+from infraxys.server.paths import API
 from infraxys.server.runs.repository import IdempotencyKey
 from infraxys.server.runs.schemas import Execute, ExecuteAdhoc, Run, run_object
 from infraxys.server.runs.submit import Runs, Submission, Submitted
@@ -22,7 +23,7 @@ from infraxys.server.runs.submit import Runs, Submission, Submitted
 LOG_TAIL = 64 * 1024
 MAX_WAIT = 3600.0
 REFUSALS = responses(400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503)
-router = APIRouter(prefix="/api/v1", tags=["execution"])
+router = APIRouter(prefix=API, tags=["execution"])
 
 MayRunAction = Annotated[Subject, Depends(Requires("action.execute"))]
 MayRunWorkflow = Annotated[Subject, Depends(Requires("workflow.execute"))]

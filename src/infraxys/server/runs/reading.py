@@ -15,13 +15,14 @@ from infraxys.engine.status import FINAL, Status
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, NotFound, RangeNotSatisfiable, responses
+from infraxys.server.paths import API
 from infraxys.server.runs import repository
 from infraxys.server.runs.repository import RunFilter
 from infraxys.server.runs.schemas import Run, RunPage, run_object, timestamp
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import RunRecord
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix=f"{API}/runs", tags=["runs"])
 REFUSALS = responses(400, 401, 403, 404, 422, 500, 503)
 HEARTBEAT_SECONDS = 15.0
 READ_BYTES = 256 * 1024

@@ -206,12 +206,17 @@ class DatabaseHeartbeats:
         self._database.write_now(write)
 
     def alive(self, within_seconds: float) -> set[str]:
-        """Give the executors that were heard of lately. With SQLite there is one process: this one."""
+        """Give the executors that were heard of lately."""
         since = utc_now() - timedelta(seconds=within_seconds)
         query = sa.select(executors.c.id).where(executors.c.beat_at > since)
-        if self._database.is_sqlite:
-            query = query.where(executors.c.pid == self._pid)
         found: set[str] = self._database.read_now(lambda connection: set(connection.execute(query).scalars()))
+        return found
+
+    def dead(self, older_than_seconds: float) -> list[str]:
+        """Give the executors that have a record and were not heard of for so long."""
+        since = utc_now() - timedelta(seconds=older_than_seconds)
+        query = sa.select(executors.c.id).where(executors.c.beat_at <= since)
+        found: list[str] = self._database.read_now(lambda connection: list(connection.execute(query).scalars()))
         return found
 
     def remove(self, executor_id: str) -> None:
