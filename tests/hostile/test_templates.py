@@ -212,3 +212,50 @@ def test_a_built_in_exception_of_the_host_does_not_show_its_text() -> None:
         velocity.render("$node.getAttribute('no such')", {"node": Node()})
     assert "no such" not in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+LONG = {
+    "a long line of strings": '#set($x = "$y")' * 20_000,
+    "a long line of maps": "#set($x = {})" * 20_000,
+    "a long name": "$" + "a" * 1_000_000,
+    "a long line of blanks": "$x" + " " * 1_000_000 + "#set($x = 1)",
+    "many hashes": "#" * 1_000_001,
+    "many dollars": "$" * 49_000,
+    "many backslashes": "\\" * 1_000_000 + "$x",
+    "many words": "#w " * 49_000,
+    "many open comments": "#*" * 500_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_template_takes_time_in_proportion(name: str) -> None:
+    started = time.monotonic()
+    velocity.lint(LONG[name])
+    try:
+        velocity.compile(LONG[name]).render({"x": 1}, strict=False)
+        velocity.compile(LONG[name]).render({"x": 1})
+    except velocity.VelocityError as error:
+        shown = str(error)
+    else:
+        shown = ""
+    assert time.monotonic() - started < 3 * SECONDS
+    assert len(shown) < 1000
+
+
+SLOW = {
+    "hash codes": "#set($s = 'x')#foreach($i in [1..19])#set($s = $s + $s)#end"
+    "#foreach($i in [1..99999])$s.hashCode()#end",
+    "empty groups": "#set($r = '$1')#foreach($i in [1..17])#set($r = $r + $r)#end#set($s = 'x')"
+    "#foreach($i in [1..17])#set($s = $s + $s)#end$s.replaceAll('(y?)x', $r)$s.length(1)$s.substring(-1)",
+    "many matches": "#set($s = 'x')#foreach($i in [1..19])#set($s = $s + $s)#end"
+    "#foreach($i in [1..99])$s.replaceAll('[x]', 'y').length()$s.split('').size()#end",
+    "long joins": "#foreach($i in [1..9999])#set($s = $String.join('', [1..90000]))#end",
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_slow_methods_pay_for_their_work(name: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(velocity.VelocityError):
+        velocity.render(SLOW[name], context(), strict=False)
+    assert time.monotonic() - started < SECONDS

@@ -19,22 +19,24 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SHOWN_NAMES = 5
+SHOWN_NAMES = 3
+MAX_NAME = 100  # characters of a name that is worth comparing with others
+MAX_MESSAGE = 300
 
 
 class Source:
     """A text with a name that can say where an offset is.
 
-    The content of a double-quoted string is a source of its own; `line` and `column` say where it starts.
+    The content of a double-quoted string is a source of its own; `outer` and `offset` say where it starts.
     """
 
-    __slots__ = ("_starts", "column", "line", "name", "text")
+    __slots__ = ("_starts", "name", "offset", "outer", "text")
 
-    def __init__(self, name: str, text: str, line: int = 1, column: int = 1) -> None:
+    def __init__(self, name: str, text: str, outer: Source | None = None, offset: int = 0) -> None:
         self.name = name
         self.text = text
-        self.line = line
-        self.column = column
+        self.outer = outer
+        self.offset = offset
         self._starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
@@ -43,14 +45,15 @@ class Source:
         if starts is None:
             starts = self._starts = line_starts(self.text)
         row = bisect_right(starts, offset) - 1
-        column = self.column if row == 0 else 1
+        line, first_column = self.outer.position(self.offset) if self.outer is not None else (1, 1)
+        column = first_column if row == 0 else 1
         segment = self.text[starts[row] : offset]
         if "\t" in segment:
             for char in segment:
                 column = (column - 1) // 8 * 8 + 9 if char == "\t" else column + 1
         else:
             column += len(segment)
-        return self.line + row, column
+        return line + row, column
 
 
 def line_starts(text: str) -> list[int]:
@@ -81,8 +84,8 @@ class VelocityError(Exception):
 
     def __init__(self, message: str, *, snippet: str = "", hint: str = "", suggestions: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.message = message
-        self.snippet = snippet
+        self.message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "..."
+        self.snippet = snippet[:MAX_MESSAGE]
         self.hint = hint
         self.suggestions = tuple(suggestions)
         self.template: str | None = None
@@ -139,10 +142,13 @@ class LimitError(VelocityError):
 
 def close_names(name: str, known: Iterable[str], prefix: str = "") -> list[str]:
     """Return a few of the known names that look like `name`, each with the prefix."""
+    if len(name) > MAX_NAME:
+        return []
     folded: dict[str, str] = {}
     for candidate in known:
-        folded.setdefault(candidate.lower(), candidate)
+        if len(candidate) <= MAX_NAME:
+            folded.setdefault(candidate.lower(), candidate)
         if len(folded) >= 2000:
             break
     found = get_close_matches(name.lower(), folded, n=SHOWN_NAMES, cutoff=0.75)
-    return [prefix + folded[match] for match in found if folded[match] != name][:3]
+    return [prefix + folded[match] for match in found if folded[match] != name]

@@ -259,7 +259,7 @@ class ExpressionParser:
             text = UNICODE_ESCAPE.sub(lambda found: chr(int(found.group(1), 16)), text)
         if quote == "'" or ("$" not in text and "#" not in text):
             return Literal(text)
-        source = Source(self.source.name, text, *self.source.position(start + 1))
+        source = Source(self.source.name, text, self.source, start + 1)
         parser = type(self)(source, self.shared)
         self.enter(start)
         body = parser.template()
@@ -301,7 +301,7 @@ class ExpressionParser:
         self.at += 1
         self.enter(start)
         pairs: list[tuple[Expression, Expression]] = []
-        if self.text[self.token_offset(self.at) :][:1] == "}":
+        if self.text.startswith("}", self.token_offset(self.at)):
             self.skip_space()
         else:
             pairs.append(self.pair())

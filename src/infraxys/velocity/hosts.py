@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from infraxys.velocity.limits import current
 from infraxys.velocity.methods import JavaError
 from infraxys.velocity.values import shown
 
-MAX_FORMAT = 10_000
+MAX_FORMAT = 2000
 MAX_WIDTH = 1000
 
 # Java's format specifier: argument, flags, width, precision, conversion.
@@ -28,10 +29,10 @@ class JavaString:
             raise JavaError("the separator is no string")
         parts = list(items[0]) if len(items) == 1 and isinstance(items[0], list | tuple) else list(items)
         texts = [part if isinstance(part, str) else shown(part) for part in parts]
-        size = sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0)
-        if size > 1_000_000:
-            raise JavaError("the result is longer than 1,000,000 characters")
-        return separator.join(texts)
+        budget = current()
+        budget.spend(len(texts))
+        budget.fits(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0))
+        return budget.made(separator.join(texts))
 
     def valueOf(self, value: object) -> str:  # noqa: N802 - Java's name
         """Return the text of a value."""
@@ -44,6 +45,7 @@ class JavaString:
         if len(pattern) > MAX_FORMAT:
             raise JavaError(f"the format is longer than {MAX_FORMAT:,} characters")
         arguments = list(values[0]) if len(values) == 1 and isinstance(values[0], list | tuple) else list(values)
+        budget = current()
         parts: list[str] = []
         at, following, last = 0, 0, -1
         while (percent := pattern.find("%", at)) >= 0:
@@ -62,10 +64,10 @@ class JavaString:
             if not 0 <= last < len(arguments):
                 raise JavaError(f"there is no argument for '{match.group()}'")
             parts.append(formatted(match, arguments[last]))
-            if sum(map(len, parts[-64:])) > 1_000_000:
-                raise JavaError("the result is longer than 1,000,000 characters")
+            budget.made(parts[-1])
+            budget.spend(2)
         parts.append(pattern[at:])
-        return "".join(parts)
+        return budget.made("".join(parts))
 
 
 class JavaInteger:

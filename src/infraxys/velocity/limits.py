@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
@@ -36,6 +37,16 @@ class Limits:
     template_depth: int = 10
     render_depth: int = 16
     integer_bits: int = 4096
+
+
+# The account of the render that runs, and how deep it is inside others: renders that the host starts share the account.
+ACCOUNT: ContextVar[tuple[Budget, int] | None] = ContextVar("infraxys_velocity_account", default=None)
+
+
+def current() -> Budget:
+    """Return the account of the render that runs, for methods of hosts whose work grows with their arguments."""
+    account = ACCOUNT.get()
+    return Budget(Limits()) if account is None else account[0]
 
 
 class Budget:

@@ -10,12 +10,13 @@ from infraxys.velocity.parser import DIRECTIVES, parse
 
 Warning_: TypeAlias = tuple[int, int, str]
 
-RAW = re.compile(r"#\[\[.*?(?:\]\]#|\Z)|#\*.*?(?:\*#|\Z)|##[^\r\n]*", re.DOTALL)
+RAW = re.compile(r"(\$!?\{[A-Za-z_][A-Za-z0-9_-]*#+)|#\[\[.*?(?:\]\]#|\Z)|#\*.*?(?:\*#|\Z)|##[^\r\n]*", re.DOTALL)
 EXPANSION = re.compile(r"(?<!\\)\$!?\{([A-Za-z_][A-Za-z0-9_-]*)(:?[-=?+]|[%#/^,:@]|\[[@*]\])")
 ARRAY = re.compile(r"(?<!\\)\$!?([A-Za-z_][A-Za-z0-9_-]*)\[[@*]\]")
 BRACE = re.compile(r"(?<!\\)\$!?([A-Za-z_][A-Za-z0-9_-]*)\{")
 COMMENT = re.compile(r"(?<!\\)#([A-Za-z_][A-Za-z0-9_]*)\(")
 MACRO = re.compile(r"#(?:macro|\{macro\})[ \t\r\n]*\([ \t\r\n]*([A-Za-z_@][A-Za-z0-9_@]*)")
+REMEDY = "put #[[ ]]# around it, or write ${D} for $"
 KNOWN = DIRECTIVES | {"if", "elseif", "set", "else", "end"}
 
 
@@ -27,19 +28,17 @@ def lint(text: str, name: str = "template") -> list[Warning_]:
     """
     source = Source(name, text)
     # Raw blocks and comments keep their length, so that offsets stay true.
-    live = RAW.sub(lambda match: " " * len(match.group()), text)
+    live = RAW.sub(lambda match: match[1] or " " * len(match.group()), text)
     found: list[tuple[int, str]] = []
-    for match in EXPANSION.finditer(live):
-        shown = match.group() + "...}"
-        found.append(
-            (match.start(), f"'{shown}' is no shell expansion here: put #[[ ]]# around it, or write ${{D}} for $")
-        )
-    for match in ARRAY.finditer(live):
-        found.append(
-            (match.start(), f"'{match.group()}' reads as an index: put #[[ ]]# around it, or write ${{D}} for $")
-        )
-    for match in BRACE.finditer(live):
-        found.append((match.start(), f"'{match.group()}' loses or mixes text: write ${{{match[1]}}} before a brace"))
+    found += [
+        (match.start(), f"'{match.group()}...}}' is no shell expansion here: {REMEDY}")
+        for match in EXPANSION.finditer(live)
+    ]
+    found += [(match.start(), f"'{match.group()}' reads as an index: {REMEDY}") for match in ARRAY.finditer(live)]
+    found += [
+        (match.start(), f"'{match.group()}' is not what it looks like: write ${{{match[1]}}} before a brace")
+        for match in BRACE.finditer(live)
+    ]
     macros = {match[1] for match in MACRO.finditer(live)}
     for match in COMMENT.finditer(live):
         if match[1] not in KNOWN and match[1] not in macros:

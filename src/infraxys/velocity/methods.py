@@ -97,16 +97,18 @@ def code_text(wanted: str | int | None) -> str:
     return needed(wanted)
 
 
-def compare_strings(_budget: Budget, text: str, other: str | None) -> int:
+def compare_strings(budget: Budget, text: str, other: str | None) -> int:
     """Compare as Java: the difference of the first unequal characters or of the lengths."""
+    budget.spend(min(len(text), len(needed(other))) // 16)
     for one, two in zip(text, needed(other), strict=False):
         if one != two:
             return ord(one) - ord(two)
     return len(text) - len(needed(other))
 
 
-def string_hash(_budget: Budget, text: str) -> int:
+def string_hash(budget: Budget, text: str) -> int:
     """Return Java's hash code of a string."""
+    budget.spend(len(text) // 16)
     data = text.encode("utf-16-be", "surrogatepass")
     result = 0
     for (unit,) in struct.iter_unpack(">H", data):
@@ -339,7 +341,8 @@ def to_integer(_budget: Budget, value: float, bits: int = 32) -> int:
             return 0
         bound = 2 ** (bits - 1)
         return int(max(-bound, min(bound - 1, value)))
-    return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+    half = 1 << (bits - 1)
+    return (int(value) + half) % (half * 2) - half
 
 
 def compare_values(_budget: Budget, value: float, other: float) -> int:

@@ -184,7 +184,21 @@ class Loop:
     """`$foreach`: where the innermost loop stands. Templates may keep values in it."""
 
     VTL_METHODS: ClassVar[frozenset[str]] = frozenset(
-        ["getIndex", "getCount", "getHasNext", "hasNext", "getFirst", "isFirst", "getLast", "isLast", "getParent", "getTopmost", "get", "put", "toString"]
+        [
+            "getIndex",
+            "getCount",
+            "getHasNext",
+            "hasNext",
+            "getFirst",
+            "isFirst",
+            "getLast",
+            "isLast",
+            "getParent",
+            "getTopmost",
+            "get",
+            "put",
+            "toString",
+        ]
     )
     __slots__ = ("index", "length", "parent", "store")
 

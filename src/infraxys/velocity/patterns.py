@@ -11,6 +11,8 @@ import regex
 from infraxys.velocity.errors import LimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from infraxys.velocity.limits import Budget
 
 MAX_PATTERN = 1000
@@ -18,6 +20,7 @@ MAX_REPEAT = 1000
 REGEX_SECONDS = 0.25
 
 SPECIAL = frozenset(r"\^$.|?*+()[]{}")
+PLAIN_REPLACEMENT = re.compile(r"[^$\\]+")
 REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}")
 LINE_TERMINATORS = r"[^\n\r\u0085\u2028\u2029]"
 TRANSLATED = {
@@ -79,18 +82,16 @@ def plain(pattern: str) -> bool:
     return not SPECIAL.intersection(pattern)
 
 
-def found_in(pattern: str, text: str, budget: Budget) -> list[regex.Match[str]]:
-    """Return all matches."""
+def found_in(pattern: str, text: str, budget: Budget) -> Iterator[regex.Match[str]]:
+    """Give all matches, one at a time."""
     budget.spend(len(text) // 64 + 4)
     seconds = min(REGEX_SECONDS, budget.time_left())
-    matches: list[regex.Match[str]] = []
     try:
         for match in compiled(pattern).finditer(text, timeout=seconds):
-            matches.append(match)
-            budget.spend(2)
+            budget.spend(4)
+            yield match
     except TimeoutError:
         raise LimitError(f"The regular expression {pattern!r} takes too long") from None
-    return matches
 
 
 def matches(text: str, pattern: str, budget: Budget) -> bool:
@@ -120,8 +121,9 @@ def replacement_parts(replacement: str, groups: int, names: frozenset[str]) -> l
             part, at = group_reference(replacement, at, groups, names)
             parts.append(part)
         else:
-            parts.append(char)
-            at += 1
+            run = PLAIN_REPLACEMENT.match(replacement, at)
+            at = run.end() if run else at + 1
+            parts.append(run.group() if run else char)
     return parts
 
 
@@ -161,20 +163,26 @@ def replace(text: str, pattern: str, replacement: str, budget: Budget, *, once: 
     """Replace what a pattern matches."""
     if plain(pattern) and pattern and not once and "$" not in replacement and "\\" not in replacement:
         return replace_text(text, pattern, replacement, budget)
-    found = found_in(pattern, text, budget)[: 1 if once else None]
-    if not found:
-        return text
     expression = compiled(pattern)
-    parts = replacement_parts(replacement, expression.groups, frozenset(expression.groupindex))
+    parts: list[str | int] | None = None
     pieces: list[str] = []
-    end, size = 0, len(text)
-    for match in found:
+    end, size = 0, 0
+    for match in found_in(pattern, text, budget):
+        if parts is None:
+            # As in Java, a wrong replacement is an error only when something matches.
+            parts = replacement_parts(replacement, expression.groups, frozenset(expression.groupindex))
+        budget.spend(len(parts))
         new = expand(match, parts)
         size += len(new)
-        budget.fits(size - len(text))
+        budget.fits(size)
         pieces += (text[end : match.start()], new)
         end = match.end()
+        if once:
+            break
+    if parts is None:
+        return text
     pieces.append(text[end:])
+    budget.fits(sum(map(len, pieces)))
     return budget.made("".join(pieces))
 
 

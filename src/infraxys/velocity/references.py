@@ -410,7 +410,7 @@ class ValueCompiler:
         last = node.steps[-1]
         holder = self.reference(Reference(node.offset, node.text, node.root), strict=self.strict)
         steps = [self.step(step) for step in node.steps[:-1]]
-        put = self.put_index(last) if isinstance(last, Index) else self.put_property(last.name, last.offset)
+        put = self.put_index(last) if isinstance(last, Index) else self.put_property(last.name, node.offset)
         strict, offset = self.strict, last.offset
         name = "[" if isinstance(last, Index) else last.name
 

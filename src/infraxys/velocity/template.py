@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infraxys.velocity.compiler import Unit, compile_tree
 from infraxys.velocity.errors import LimitError, Source, VelocityError
-from infraxys.velocity.limits import Budget, Limits
+from infraxys.velocity.limits import ACCOUNT, Budget, Limits
 from infraxys.velocity.parser import parse
 from infraxys.velocity.runtime import Break, Runtime, Stop
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMITS = Limits()
 NESTED_COST = 100  # steps that a render inside another one costs: it is more work than a loop's round
-
-# The account of the render that runs: a render that the host starts inside it pays from the same one.
-ACCOUNT: ContextVar[tuple[Budget, int] | None] = ContextVar("infraxys_velocity_account", default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from infraxys.velocity.errors import LimitError, VelocityError
-from infraxys.velocity.limits import Budget, Limits
+from infraxys.velocity.limits import Budget, current
 from infraxys.velocity.objects import host_text, is_host
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def to_text(value: object, budget: Budget, depth: int = 0) -> str:  # noqa: PLR0
 
 
 def shown(value: object) -> str:
-    """Return the text of a value outside of a render, within the default limits."""
-    return to_text(value, Budget(Limits()))
+    """Return the text of a value for a method of a host."""
+    return to_text(value, current())
 
 
 def collection_text(value: list[object] | tuple[object, ...] | dict[object, object], budget: Budget, depth: int) -> str:
@@ -180,6 +180,6 @@ def calculate(operator: str, left: object, right: object, budget: Budget) -> flo
         result = ARITHMETIC[operator](left, right)
     except OverflowError:
         return math.nan if operator == "%" else math.inf
-    if type(result) is int:
-        budget.integer(result)
+    if type(result) is not float and result is not None:
+        budget.integer(int(result))
     return result
