@@ -55,7 +55,7 @@ class Api:
             raise Failed(explain(response.status, response.read()))
         return response
 
-    def call(self, method: str, path: str, value: object = None, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def call(self, method: str, path: str, value: object = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send JSON and give JSON."""
         body = None if value is None else json.dumps(value).encode()
         data = self.open(method, path, body, headers).read()

@@ -47,7 +47,7 @@ def open_database(data_dir: Path | None) -> Iterator[Any]:
         database.close()
 
 
-def token_key(data_dir: Path | None) -> Any:  # noqa: ANN401 - TokenKey; not imported here for a fast start
+def token_key(data_dir: Path | None) -> Any:
     """Give the key under which secrets of tokens are stored."""
     from infraxys.server.auth.tokens import TokenKey
 
@@ -126,7 +126,7 @@ def create_token(
     if not 0 < len(name) <= 200:
         raise Failed("a token's name has 1 to 200 characters")
 
-    def write(connection: Any) -> str:  # noqa: ANN401 - a database connection
+    def write(connection: Any) -> str:
         if user is None:
             known = [row for row in users.list_users(connection) if row["disabled_at"] is None]
             if len(known) != 1:

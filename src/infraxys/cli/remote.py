@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(run_app, name="run")
 
 
-# -- modules ------------------------------------------------------------------------------------------------------------
+# -- modules --
 
 
 @module_app.command("add")
@@ -105,7 +105,7 @@ def remove_module(name: str, server: Server = None, token: Token = None) -> None
     print(f"Module {name} was removed.")
 
 
-# -- runs ---------------------------------------------------------------------------------------------------------------
+# -- runs --
 
 
 def read_argument(text: str | None) -> str:

@@ -13,7 +13,7 @@ from infraxys.cli.output import Failed, print_json
 ROOT = Path(__file__).resolve().parents[3]  # of a checkout
 
 
-def settings_from(**options: Any) -> Any:  # noqa: ANN401 - Settings; not imported here for a fast start
+def settings_from(**options: Any) -> Any:
     """Make the settings from what was given on the command line. Raises Failed."""
     from pydantic import ValidationError
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from infraxys import velocity
 from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext
@@ -278,10 +279,17 @@ class _Generator:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _problem(self, job: _Job, code: str, message: str, *, line: int | None = None, severity: str = "error") -> None:
+    def _problem(
+        self,
+        job: _Job,
+        code: str,
+        message: str,
+        *,
+        line: int | None = None,
+        severity: Literal["error", "warning"] = "error",
+    ) -> None:
         path = job.slot.entry.path if job.slot.entry else job.path
-        level = "warning" if severity == "warning" else "error"
-        self.problems.append(Problem(path, line, None, code, message, level, job.instance.where))
+        self.problems.append(Problem(path, line, None, code, message, severity, job.instance.where))
 
 
 class _Replay:
@@ -310,9 +318,9 @@ class _Replay:
     def _target(self, key: object) -> object | None:
         if self.objects is None:
             found: list[HostObject] = [EnvironmentObject(self.environment, self.scope)]
-            for container in [*self.environment.containers, *self.environment.included]:
-                found.append(ContainerObject(container, self.scope))
-                found += [InstanceObject(view, self.scope) for view in container.instances()]
+            for place in [*self.environment.containers, *self.environment.included]:
+                found.append(ContainerObject(place, self.scope))
+                found += [InstanceObject(view, self.scope) for view in place.instances()]
             self.objects = {item.key: item for item in found}
         if isinstance(key, tuple) and key[0] == InstanceContext.KEY[0]:
             owner = self.objects.get(("instance", *key[1:3]))

@@ -303,5 +303,3 @@ def clear(folder: Path) -> None:
         folder.parent.rmdir()
     except OSError:
         return
-
-

@@ -6,6 +6,7 @@ Nothing is rendered here. A `World` belongs to one set of commits and never chan
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from infraxys.engine.pins import Pins
 from infraxys.spec import names
@@ -193,7 +194,7 @@ class World:
         return {key: tuple(found) for key, found in places.items()}
 
     def dependencies(self, path: BranchPath) -> tuple[BranchPath, ...]:
-        """The branch itself and everything that it enables, in the order of module.json, each once.
+        """Give the branch itself and everything that it enables, in the order of module.json, each once.
 
         The same URL and branch is not visited twice; another branch of the same URL is.
         """
@@ -372,13 +373,14 @@ class _EnvironmentBuilder:
             views.append(view)
         return views
 
-    def _problem(self, file: str, code: str, message: str, where: str, severity: str = "error") -> None:
-        level = "warning" if severity == "warning" else "error"
-        self.view.problems.append(Problem(file, None, None, code, message, level, where))
+    def _problem(
+        self, file: str, code: str, message: str, where: str, severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        self.view.problems.append(Problem(file, None, None, code, message, severity, where))
 
 
 def instance_values(model: Instance, packet: PacketView) -> dict[str, str]:
-    """The raw attribute values of an instance: stored by attribute id or name, else the packet's defaults."""
+    """Give the raw attribute values of an instance: stored by attribute id or name, else the packet's defaults."""
     by_id = {item.id: item.value for item in model.attributes if item.id}
     by_name = {item.name: item.value for item in model.attributes if item.name}
     values = {}

@@ -38,17 +38,17 @@ def _refuse(location: str, message: str) -> NoReturn:
     raise Unprocessable(f"{location}: {message}", errors=[{"loc": location, "message": message}])
 
 
-# Numbers stay texts here, so that reading can neither round them nor take long; models read them again.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant, parse_int=lambda text: Number(text),
-    parse_float=lambda text: Number(text),
-)  # fmt: skip
-
-
 class Number(str):
     """The text of a JSON number."""
 
     __slots__ = ()
+
+
+# Numbers stay texts here, so that reading can neither round them nor take long; models read them again.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant, parse_int=Number,
+    parse_float=Number,
+)  # fmt: skip
 
 
 async def read_json_object(request: Request) -> JsonObject:

@@ -23,12 +23,15 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_PATH = 8 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+CONTENT_POLICY = (
+    b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    b"img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-                                 b"img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", CONTENT_POLICY),
     (b"cross-origin-resource-policy", b"same-origin"),
 )  # fmt: skip
 NO_STORE = (b"cache-control", b"no-store")
@@ -48,6 +51,7 @@ class RequestEdge:
         self._headers = (*SECURITY_HEADERS, *((HSTS,) if has_tls else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -73,6 +77,7 @@ class LoopbackOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
         if scope["type"] in {"http", "websocket"}:
             host = header(scope, b"host") or ""
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -90,6 +95,7 @@ class RawPath:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
         if scope["type"] in {"http", "websocket"}:
             raw = scope.get("raw_path") or scope["path"].encode()
             try:
@@ -133,7 +139,8 @@ class BodyLimit:
         self.app, self._limit, self._seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"} and not header(scope, b"content-length"):
+        """Handle one request."""
+        if scope["type"] != "http" or (scope["method"] in {"GET", "HEAD"} and not header(scope, b"content-length")):
             await self.app(scope, receive, send)
             return
         length = header(scope, b"content-length")

@@ -3,9 +3,12 @@
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
@@ -29,6 +32,16 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop in order on SIGTERM and SIGINT, and then end well: being told to stop is no failure."""
+        earlier = {name: signal.signal(name, self.handle_exit) for name in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for name, handler in earlier.items():
+                signal.signal(name, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
@@ -60,6 +73,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
 
+    certificate = choose_certificate(settings, folder)
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
@@ -71,7 +85,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         date_header=True,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, int(settings.grace)),
-        **certificate(settings, folder),
+        ssl_certfile=certificate[0],
+        ssl_keyfile=certificate[1],
     )
     server = Server(config, ready)
     failure = run(server, listener)
@@ -131,16 +146,15 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def certificate(settings: Settings, folder: DataFolder) -> dict[str, str]:
-    """Give uvicorn's TLS options."""
+def choose_certificate(settings: Settings, folder: DataFolder) -> tuple[Path | None, Path | None]:
+    """Give certificate and key, or nothing for plain HTTP. Raises CannotServe."""
     if settings.no_tls:
-        return {}
+        return None, None
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise CannotServe("--tls-cert and --tls-key belong together")
     if settings.tls_cert is not None and settings.tls_key is not None:
-        return {"ssl_certfile": str(settings.tls_cert), "ssl_keyfile": str(settings.tls_key)}
-    made, key = self_signed(folder.tls)
-    return {"ssl_certfile": str(made), "ssl_keyfile": str(key)}
+        return settings.tls_cert, settings.tls_key
+    return self_signed(folder.tls)
 
 
 def example_calls(url: str, *, needs_token: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""How modules and their branches are named: `host/org/repo` and `host\\org\\repo\\branch`."""
+r"""How modules and their branches are named: `host/org/repo` and `host\org\repo\branch`."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class BranchPath:
     branch: str
 
     def __str__(self) -> str:
-        """Give the form that is written: `host\\org\\repo\\branch`."""
+        r"""Give the form that is written: `host\org\repo\branch`."""
         return f"{self.module.host}\\{self.module.org}\\{self.module.repo}\\{self.branch}"
 
     @property
@@ -41,7 +41,7 @@ class BranchPath:
 
     @classmethod
     def parse(cls, text: str) -> "BranchPath":
-        """Read `host\\org\\repo\\branch`; slashes are taken for backslashes where there is none. Raises ValueError.
+        r"""Read `host\org\repo\branch`; slashes are taken for backslashes where there is none. Raises ValueError.
 
         With backslashes each part may hold slashes (`feature/x`); without, host, org and repo are one word each.
         """

@@ -45,7 +45,9 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def parse(data: bytes, file: str) -> tuple[Source | None, tuple[Problem, ...]]:
+def parse(  # noqa: PLR0911 - one refusal after another
+    data: bytes, file: str
+) -> tuple[Source | None, tuple[Problem, ...]]:
     """Read JSON strictly. What is wrong comes back as a problem with its position; nothing is raised."""
     if len(data) > MAX_BYTES:
         return None, (Problem(file, None, None, "too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB"),)
@@ -107,12 +109,12 @@ def _too_deep(text: str) -> int | None:
     """Find where nesting passes the limit, reading brackets outside strings only."""
     depth = 0
     for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
-        token = match.group()
-        if token in "[{":
+        mark = match.group()
+        if mark in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 return match.start()
-        elif token in "]}":
+        elif mark in "]}":
             depth -= 1
     return None
 

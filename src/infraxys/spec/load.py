@@ -2,9 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -35,12 +35,12 @@ def load_packet(data: bytes, file: str) -> Loaded[Packet]:
 
 def load_role(data: bytes, file: str) -> Loaded[Role]:
     """Read a role.json."""
-    return _load(Role, data, file, lambda model, source: _check_instances(model.instances, ("instances",), source))
+    return _load(Role, data, file, lambda model: _check_instances(model.instances, ("instances",)))
 
 
 def load_container(data: bytes, file: str) -> Loaded[Container]:
     """Read a container.json."""
-    return _load(Container, data, file, lambda model, source: _check_instances(model.instances, ("instances",), source))
+    return _load(Container, data, file, lambda model: _check_instances(model.instances, ("instances",)))
 
 
 def load_environment(data: bytes, file: str) -> Loaded[Environment]:
@@ -50,7 +50,7 @@ def load_environment(data: bytes, file: str) -> Loaded[Environment]:
 
 def load_module(data: bytes, file: str) -> Loaded[ModuleFile]:
     """Read a module.json."""
-    return _load(ModuleFile, data, file, lambda _model, _source: ())
+    return _load(ModuleFile, data, file, lambda _model: ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class _Finding:
     is_warning: bool = False
 
 
-def _load(model_type: type[M], data: bytes, file: str, check: Any) -> Loaded[M]:
+def _load(model_type: type[M], data: bytes, file: str, check: Callable[[M], Iterable["_Finding"]]) -> Loaded[M]:
     source, problems = parse(data, file)
     if source is None:
         return Loaded(None, problems)
@@ -75,14 +75,13 @@ def _load(model_type: type[M], data: bytes, file: str, check: Any) -> Loaded[M]:
     except ValidationError as error:
         findings: Iterable[_Finding] = [_explain(item, source.value) for item in error.errors(include_url=False)]
         return Loaded(None, tuple(_place(finding, source, file) for finding in list(findings)[:MAX_PROBLEMS]))
-    found = list(check(model, source))[:MAX_PROBLEMS]
+    found = list(check(model))[:MAX_PROBLEMS]
     return Loaded(model, tuple(_place(finding, source, file) for finding in found))
 
 
 def _place(finding: _Finding, source: Source, file: str) -> Problem:
     line, column = source.position(finding.location)
-    severity = "warning" if finding.is_warning else "error"
-    return Problem(file, line, column, finding.code, finding.message, severity)
+    return Problem(file, line, column, finding.code, finding.message, "warning" if finding.is_warning else "error")
 
 
 def _explain(error: ErrorDetails, root: object) -> _Finding:
@@ -119,7 +118,8 @@ def _explain(error: ErrorDetails, root: object) -> _Finding:
 
 def _locate(loc: tuple[int | str, ...], root: object) -> tuple[Location, object]:
     """Follow pydantic's path in the file as written: legacy names, and no names of union members."""
-    value, location = root, []
+    value = root
+    location: list[str | int] = []
     for part in loc:
         if isinstance(value, dict) and isinstance(part, str):
             key = part if part in value else LEGACY_KEYS.get(part, part)
@@ -166,7 +166,7 @@ def _doubles(items: Iterable[tuple[Location, str]], what: str, code: str) -> Ite
         seen.add(key)
 
 
-def _check_packet(packet: Packet, source: Source) -> Iterator[_Finding]:
+def _check_packet(packet: Packet) -> Iterator[_Finding]:
     for index, attribute in enumerate(packet.attributes):
         location: Location = ("attributes", index, "name")
         if not names.is_exportable(attribute.name):
@@ -190,12 +190,12 @@ def _check_packet(packet: Packet, source: Source) -> Iterator[_Finding]:
         yield _Finding(("extends",), "extends_itself", "the packet extends itself")
 
 
-def _check_environment(environment: Environment, source: Source) -> Iterator[_Finding]:
+def _check_environment(environment: Environment) -> Iterator[_Finding]:
     ids = ((("workflows", index, "id"), item.id) for index, item in enumerate(environment.workflows))
     yield from _doubles(ids, "workflow id", "duplicate_id")
 
 
-def _check_instances(instances: tuple[Instance, ...], base: Location, source: Source) -> Iterator[_Finding]:
+def _check_instances(instances: tuple[Instance, ...], base: Location) -> Iterator[_Finding]:
     yield from _doubles(_instance_ids(instances, base), "instance id", "duplicate_id")
     for location, instance in _walk(instances, base):
         if not (instance.packet_id or instance.packet_name):

@@ -33,7 +33,7 @@ def rename(data: object, **names: str) -> object:
 
 
 def split_packet_guid(data: Json) -> Json:
-    """Translate `packetGuid` (`host\\org\\repo\\branch\\packet name`) to `packetPath` and `packetName`."""
+    r"""Translate `packetGuid` (`host\org\repo\branch\packet name`) to `packetPath` and `packetName`."""
     written = data.get("packetGuid")
     if not isinstance(written, str) or "packetId" in data or "packetName" in data:
         return data
@@ -171,7 +171,7 @@ class Packet(Model):
 
     @property
     def inherit_files_from(self) -> tuple[str, ...]:
-        """The packets whose files are inherited in the old way: `host\\org\\repo\\branch\\name`."""
+        r"""Give the packets whose files are inherited in the old way: `host\org\repo\branch\name`."""
         return tuple(line.strip() for line in self.inherit_files_from_packet_guid.splitlines() if line.strip())
 
     @model_validator(mode="before")

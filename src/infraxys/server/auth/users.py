@@ -13,7 +13,7 @@ from infraxys.server.db.tables import users
 _NAME = re.compile(r"[\w.@+-]{1,100}\Z")
 
 
-class UserProblem(ValueError):
+class UserProblem(ValueError):  # noqa: N818 - what is wrong with an account
     """An account cannot be made or found; the message says why."""
 
 

@@ -127,7 +127,7 @@ class Modules:
 
     async def list_all(self) -> list[dict[str, Any]]:
         """Give the registered modules with their branches and problems."""
-        rows = await self._database.aread(lambda connection: list_modules(connection))
+        rows = await self._database.aread(list_modules)
         for row in rows:
             row["problems"] = await asyncio.to_thread(self._problems, ModuleId.parse(row["name"]), row["branches"])
         return rows

@@ -78,7 +78,7 @@ async def execute_action(  # noqa: PLR0913 - the parts of the documented URL
     responses={202: {"model": Run, "description": "Accepted, as the Prefer header asked"}, **REFUSALS},
     openapi_extra=EXECUTE_BODY,
 )
-async def execute_workflow(  # noqa: PLR0913 - the parts of the documented URL
+async def execute_workflow(
     request: Request,
     subject: MayRunWorkflow,
     branch: str,

@@ -60,7 +60,7 @@ class RunExecution:
         self._rest_endpoint = rest_endpoint
         self._active: dict[str, ActiveRun] = {}
 
-    # -- before and while a run executes --------------------------------------------------------------------------------
+    # -- before and while a run executes --
 
     def accept(self, run_id: str, plan: Plan, context: RunContext) -> None:
         """Keep the plan of a run that is about to be recorded."""
@@ -95,7 +95,7 @@ class RunExecution:
         active = self._active.get(run_id)
         return active.writer if active else None
 
-    # -- what the engine calls, in its threads --------------------------------------------------------------------------
+    # -- what the engine calls, in its threads --
 
     def step_count(self, run_id: str) -> int:
         """Give the number of steps; 0 for a run that has ended already."""
@@ -174,7 +174,7 @@ class RunExecution:
         if record is not None:
             self._watchers.publish(record)
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --
 
     async def _execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
         """Execute on the event loop; closes the log behind the last step."""

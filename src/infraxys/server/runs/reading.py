@@ -148,7 +148,7 @@ async def get_run_plan(request: Request, subject: MayRead, run_id: str) -> Respo
         **responses(416),
     },
 )
-async def get_run_log(  # noqa: PLR0913 - one parameter for each way to read
+async def get_run_log(
     request: Request,
     subject: MayRead,
     run_id: str,

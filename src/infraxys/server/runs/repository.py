@@ -104,7 +104,31 @@ def list_runs(
     connection: Connection, wanted: RunFilter, *, limit: int, cursor: str | None, newest_first: bool
 ) -> tuple[list[RunRecord], str | None]:
     """Give a page of runs and the cursor of the next one."""
-    query = sa.select(runs)
+    query = _filtered(wanted)
+    # Ids sort by time of creation.
+    if cursor is not None:
+        last = decode_cursor(cursor)
+        query = query.where(runs.c.id < last if newest_first else runs.c.id > last)
+    query = query.order_by(runs.c.id.desc() if newest_first else runs.c.id.asc()).limit(limit + 1)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    page = rows[:limit]
+    if page:
+        steps = connection.execute(
+            sa.select(run_steps)
+            .where(run_steps.c.run_id.in_([row["id"] for row in page]))
+            .order_by(run_steps.c.run_id, run_steps.c.position)
+        ).mappings()
+        by_run: dict[str, list[dict[str, Any]]] = {}
+        for step in steps:
+            by_run.setdefault(step["run_id"], []).append(dict(step))
+        for row in page:
+            row["steps"] = by_run.get(row["id"], [])
+    return page, encode_cursor(page[-1]["id"]) if len(rows) > limit else None
+
+
+def _filtered(wanted: RunFilter) -> sa.Select[tuple[Any, ...]]:
+    """Give the query for what a list asks for."""
+    query: sa.Select[tuple[Any, ...]] = sa.select(runs)
     equals = {
         runs.c.environment_id: wanted.environment_id,
         runs.c.instance_id: wanted.instance_id,
@@ -126,25 +150,7 @@ def list_runs(
     if wanted.text:
         columns = (runs.c.filename, runs.c.workflow_name, runs.c.message, runs.c.user_name)
         query = query.where(sa.or_(*(column.contains(wanted.text, autoescape=True) for column in columns)))
-    # Ids sort by time of creation.
-    if cursor is not None:
-        last = decode_cursor(cursor)
-        query = query.where(runs.c.id < last if newest_first else runs.c.id > last)
-    query = query.order_by(runs.c.id.desc() if newest_first else runs.c.id.asc()).limit(limit + 1)
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    page = rows[:limit]
-    if page:
-        steps = connection.execute(
-            sa.select(run_steps)
-            .where(run_steps.c.run_id.in_([row["id"] for row in page]))
-            .order_by(run_steps.c.run_id, run_steps.c.position)
-        ).mappings()
-        by_run: dict[str, list[dict[str, Any]]] = {}
-        for step in steps:
-            by_run.setdefault(step["run_id"], []).append(dict(step))
-        for row in page:
-            row["steps"] = by_run.get(row["id"], [])
-    return page, encode_cursor(page[-1]["id"]) if len(rows) > limit else None
+    return query
 
 
 def encode_cursor(run_id: str) -> str:
@@ -187,7 +193,7 @@ def is_queued(record: RunRecord) -> bool:
 class DatabaseHeartbeats:
     """Heartbeats in the table of executors."""
 
-    def __init__(self, database: Any, host: str, pid: int) -> None:  # noqa: ANN401 - Database; kept loose for tests
+    def __init__(self, database: Any, host: str, pid: int) -> None:
         self._database, self._host, self._pid = database, host, pid
 
     def beat(self, executor_id: str) -> None:

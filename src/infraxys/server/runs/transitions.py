@@ -41,7 +41,8 @@ def start_step(
         runs.update()
         .where(runs.c.id == run_id, may_start, runs.c.cancel_requested_at.is_(None))
         .values(
-            status=Status.RUNNING, started_at=sa.func.coalesce(runs.c.started_at, sa.bindparam("at", at, runs.c.started_at.type)),
+            status=Status.RUNNING,
+            started_at=sa.func.coalesce(runs.c.started_at, sa.literal(at, runs.c.started_at.type)),
             executor_id=executor_id,
         )
     )  # fmt: skip
