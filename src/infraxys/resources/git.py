@@ -41,7 +41,7 @@ _REASONS = (
     (re.compile(r"error: 30[12378]\b|unable to update url base from redirection"), "redirected",
      "it redirects elsewhere; register the address that it redirects to"),
     (re.compile(r"dubious ownership"), "foreign_owner",
-     "it belongs to another account of this machine; add it to safe.directory in the Git configuration of this account"),
+     "it belongs to another account of this machine; add it to safe.directory in Git's configuration"),
     (re.compile(r"couldn't find remote ref|Remote branch .* not found"), "unknown_branch", "the branch does not exist"),
     (re.compile(r"repository '[^']*' not found|not appear to be a git repository|does not exist|[Nn]ot valid: is this|"
                 r"error: 404\b"),
