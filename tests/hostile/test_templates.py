@@ -40,8 +40,10 @@ HOSTILE = {
         "#set($a = [1])#set($b = [1])#foreach($i in [1..40])#set($a = [$a, $a])#set($b = [$b, $b])#end"
         "#if($a == $b)x#end"
     ),
-    "a list in itself": "#set($l = [])#set($ok = $l.add($l))$l",
-    "a map in itself": "#set($m = {})#set($m.m = $m)$m",
+    "two lists in one another": "#set($k = [])#set($l = [$k])#set($ok = $k.add($l))$l",
+    "two maps in one another": "#set($m = {})#set($n = {'m': $m})#set($m.n = $n)$m",
+    "two lists in one another compared": "#set($k = [])#set($l = [$k])#set($ok = $k.add($l))#set($j = [])"
+    "#set($i = [$j])#set($ok = $j.add($i))#if($k == $j)x#end",
     "a large integer": "#set($n = 10)#foreach($i in [1..60])#set($n = $n * $n)#end$n",
     "a recursive macro": "#macro(m)#m()#end#m()",
     "a macro that doubles": "#macro(m)#m()#m()#end#m()",

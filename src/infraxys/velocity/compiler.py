@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from infraxys.velocity.errors import LimitError, ResourceError, VelocityError, close_names
+from infraxys.velocity.loops import loop_of
 from infraxys.velocity.nodes import (
     Block,
     Define,
+    Expression,
     Foreach,
     If,
     Include,
+    Literal,
     MacroCall,
     Node,
     Parse,
@@ -24,18 +27,16 @@ from infraxys.velocity.nodes import Break as BreakNode
 from infraxys.velocity.nodes import (
     Evaluate as EvaluateNode,
 )
-from infraxys.velocity.objects import Items, Loop
+from infraxys.velocity.objects import Loop
 from infraxys.velocity.parser import parse
 from infraxys.velocity.references import ValueCompiler
-from infraxys.velocity.runtime import Break, GlobalScope, MacroScope, Stop
+from infraxys.velocity.runtime import Break, MacroScope, Stop
 from infraxys.velocity.values import to_text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from infraxys.velocity.runtime import Evaluate, Render, Runtime, Scope
-
-    Round = tuple[Render, str, int]
+    from infraxys.velocity.runtime import Evaluate, EvaluateIn, Render, Runtime, Scope
 
 BODY_CONTENT = "bodyContent"
 
@@ -139,7 +140,7 @@ class BlockCompiler(ValueCompiler):
         if isinstance(node, If):
             return self.conditional(node)
         if isinstance(node, Foreach):
-            return ForeachCompiler(self, node).compiled()
+            return loop_of(self, node, self.block(node.body))
         if isinstance(node, MacroCall):
             return self.macro_call(node)
         return self.rare(node)
@@ -162,6 +163,8 @@ class BlockCompiler(ValueCompiler):
 
     def output(self, node: Reference, prefix: str) -> Render:
         """Compile a reference that is output, behind a text."""
+        if not node.steps and not self.strict:
+            return self.output_variable(node, prefix)
         value = self.reference(node, strict=self.strict)
         null, shown = self.null_text(node), self.shown
 
@@ -186,6 +189,26 @@ class BlockCompiler(ValueCompiler):
                 rt.write(shown(rt, found, node))
 
         return with_prefix if prefix else without_prefix
+
+    def output_variable(self, node: Reference, prefix: str) -> Render:
+        """Compile a bare variable that is output, in lenient mode, behind a text."""
+        null, shown, name = self.null_text(node), self.shown, node.root
+
+        def run(rt: Runtime) -> None:
+            if prefix:
+                rt.write(prefix)
+            try:
+                found = rt.get(name)
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Reading ${name}", node.offset)
+            if type(found) is str:
+                rt.write(found)
+            elif found is None:
+                rt.write(null(rt))
+            else:
+                rt.write(shown(rt, found, node))
+
+        return run
 
     def shown(self, rt: Runtime, value: object, node: Reference) -> str:
         """Return the text of a value."""
@@ -284,7 +307,7 @@ class BlockCompiler(ValueCompiler):
     def macro_call(self, node: MacroCall) -> Render:
         """Compile `#name(...)`: which macro it is, if any, shows when it is rendered."""
         name, offset, weight = node.name, node.offset, node.weight
-        arguments = tuple((self.value(argument.value), argument.text) for argument in node.arguments)
+        arguments = tuple((self.argument(argument.value), argument.text) for argument in node.arguments)
         body = self.block(node.body) if node.body is not None else None
 
         def run(rt: Runtime) -> None:
@@ -313,6 +336,31 @@ class BlockCompiler(ValueCompiler):
                 rt.enter(before)
 
         return run
+
+    def argument(self, node: Expression) -> EvaluateIn:
+        """Compile an argument: it is evaluated at each use, in the scope of the call."""
+        if isinstance(node, Literal):
+            constant = node.value
+            return lambda _rt, _caller: constant
+        if isinstance(node, Reference) and not node.steps:
+            return self.variable_argument(node)
+        value = self.value(node)
+        return lambda rt, caller: rt.within(caller, value)
+
+    def variable_argument(self, node: Reference) -> EvaluateIn:
+        """Compile an argument that is just a variable, which needs no change of scope."""
+        name, offset, strict = node.root, node.offset, self.strict
+
+        def get(rt: Runtime, caller: Scope) -> object:
+            try:
+                value = caller.get(name)
+                if value is None and strict and not caller.has(name):
+                    self.undefined(rt, node)
+            except Exception as error:  # noqa: BLE001 - reraised with its place
+                self.reraise(error, f"Reading ${name}", offset)
+            return value
+
+        return get
 
     def not_a_macro(self, rt: Runtime, node: MacroCall) -> None:
         """Write `#name(...)` as the text that it is; in strict mode parentheses make it an error."""
@@ -420,84 +468,6 @@ class BlockCompiler(ValueCompiler):
             raise Break(loop)
 
         return run
-
-
-class ForeachCompiler:
-    """Compiles #foreach."""
-
-    def __init__(self, compiler: BlockCompiler, node: Foreach) -> None:
-        self.compiler = compiler
-        self.node = node
-
-    def items(self, found: object) -> list[object]:
-        """Return what to loop over, as it is now."""
-        if isinstance(found, list | tuple):
-            return list(found)
-        if isinstance(found, dict):
-            return list(found.values())
-        if isinstance(found, Items):
-            return list(found.rest())
-        if found is not None and self.compiler.strict:
-            message = f"#foreach parameter {self.node.items_text} is a {type_name(found)} and cannot be iterated"
-            self.compiler.fail(VelocityError(message, snippet=self.node.items_text), self.node.items_offset)
-        return []
-
-    def compiled(self) -> Render:
-        """Compile the loop; afterwards its variables are what they were before."""
-        value, name, items_of = self.compiler.value(self.node.items), self.node.variable, self.items
-        each = (self.compiler.block(self.node.body), name, self.node.weight)
-
-        def run(rt: Runtime) -> None:
-            items = items_of(value(rt))
-            if not items:
-                return
-            scope = rt.scope
-            parent = scope.get("foreach")
-            loop = Loop(len(items), parent if isinstance(parent, Loop) else None)
-            saved = [(key, scope.save(key)) for key in (name, "velocityCount", "velocityHasNext", "foreach")]
-            scope.set("foreach", loop)
-            try:
-                if type(scope) is GlobalScope:
-                    rounds(rt, each, items, loop, scope.variables)
-                else:
-                    scoped_rounds(rt, each, items, loop, scope)
-            except Break as stop:
-                if stop.scope is not None and stop.scope is not loop:
-                    raise
-            finally:
-                for key, before in saved:
-                    scope.restore(key, before)
-
-        return run
-
-
-def rounds(rt: Runtime, node: Round, items: list[object], loop: Loop, variables: dict[str, object]) -> None:
-    """Run a loop outside of macros, where setting a variable is just that."""
-    body, name, weight = node
-    budget = rt.budget
-    last = len(items) - 1
-    for index, item in enumerate(items):
-        budget.left -= weight
-        if budget.left < 0:
-            budget.check()
-        loop.index = index
-        variables["velocityCount"] = index + 1
-        variables["velocityHasNext"] = index < last
-        variables[name] = item
-        body(rt)
-
-
-def scoped_rounds(rt: Runtime, node: Round, items: list[object], loop: Loop, scope: Scope) -> None:
-    """Run a loop inside a macro, whose variables are set in all scopes around as well."""
-    body, name, weight = node
-    last = len(items) - 1
-    for index, item in enumerate(items):
-        rt.budget.spend(weight)
-        loop.index = index
-        scope.set("velocityCount", index + 1)
-        scope.set("velocityHasNext", index < last)
-        scope.set(name, item)
-        body(rt)
 
 
 def if_else(test: Evaluate, then: Render, otherwise: Render | None) -> Render:

@@ -399,12 +399,9 @@ def table_of(kind: type) -> dict[str, tuple[Overload, ...]]:
     return {}
 
 
-def accepted(types: str, arguments: list[Any]) -> bool:
-    """Whether arguments fit the types of an overload."""
-    return all(
-        isinstance(argument, ACCEPTS[letter]) and (letter not in "IN" or not isinstance(argument, bool))
-        for letter, argument in zip(types, arguments, strict=True)
-    )
+def accepted(letter: str, argument: Any) -> bool:
+    """Whether an argument fits the type of a parameter."""
+    return isinstance(argument, ACCEPTS[letter]) and not (letter in "IN" and isinstance(argument, bool))
 
 
 @lru_cache(maxsize=4096)
@@ -413,18 +410,21 @@ def plain_method(kind: type, name: str, count: int) -> Invoke | None:
     overloads = [overload for overload in table_of(kind).get(name, ()) if len(overload[0]) == count]
     if not overloads:
         return None
-    if len(overloads) == 1 and count == 0:
-        function = overloads[0][1]
+    types, function = overloads[0]
+    if count == 0:
+        return lambda budget, value, _given: function(budget, value)
+    if count == 1 and len(overloads) == 1:
+        return lambda budget, value, given: (
+            function(budget, value, given[0]) if accepted(types, given[0]) else NotImplemented
+        )
 
-        def invoke_simple(budget: Budget, value: object, _arguments: list[Any]) -> object:
-            return function(budget, value)
-
-        return invoke_simple
-
-    def invoke(budget: Budget, value: object, arguments: list[Any]) -> object:
-        for types, candidate in overloads:
-            if accepted(types, arguments):
-                return candidate(budget, value, *arguments)
+    def invoke(budget: Budget, value: object, given: list[Any]) -> object:
+        for letters, candidate in overloads:
+            for letter, argument in zip(letters, given, strict=True):
+                if not accepted(letter, argument):
+                    break
+            else:
+                return candidate(budget, value, *given)
         return NotImplemented
 
     return invoke

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_PATTERN = 1000
 MAX_REPEAT = 1000
+SMALL = 10_000  # a result of fewer characters fits without counting
 REGEX_SECONDS = 0.25
 
 SPECIAL = frozenset(r"\^$.|?*+()[]{}")
@@ -155,7 +156,8 @@ def expand(match: regex.Match[str], parts: list[str | int]) -> str:
 
 def replace_text(text: str, old: str, new: str, budget: Budget) -> str:
     """Replace a plain text."""
-    budget.fits(len(text) + text.count(old) * (len(new) - len(old)))
+    if (len(text) + 1) * (len(new) + 1) > SMALL:
+        budget.fits(len(text) + text.count(old) * (len(new) - len(old)))
     return budget.made(text.replace(old, new))
 
 

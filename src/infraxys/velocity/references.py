@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     Apply = Callable[[Runtime, Any], Any]
 
+SMALL = 2**64  # integers below need no look at the limit
+
 
 class ValueCompiler:
     """Compiles the expressions of one source for one mode; a subclass compiles the blocks inside strings."""
@@ -191,16 +193,27 @@ class ValueCompiler:
             return self.equality(left, right, same=node.operator == "==")
         if node.operator in ORDER:
             return self.order(node, left, right)
-        operator, left_text, right_text = node.operator, node.left_text, node.right_text
+        if node.operator == "+":
+            return self.addition(node, left, right)
+        operator, operation = node.operator, ARITHMETIC[node.operator]
 
         def arithmetic(rt: Runtime) -> object:
-            return calculate(operator, left(rt), right(rt), rt.budget)
+            one, two = left(rt), right(rt)
+            if type(one) is int and type(two) is int and -SMALL < one < SMALL and -SMALL < two < SMALL:
+                return operation(one, two)
+            return calculate(operator, one, two, rt.budget)
 
-        if operator != "+":
-            return arithmetic
+        return arithmetic
+
+    @staticmethod
+    def addition(node: Binary, left: Evaluate, right: Evaluate) -> Evaluate:
+        """Compile `+`: strings are joined, a null beside a string shows as it is written."""
+        left_text, right_text = node.left_text, node.right_text
 
         def add(rt: Runtime) -> object:
             one, two = left(rt), right(rt)
+            if type(one) is int and type(two) is int and -SMALL < one < SMALL and -SMALL < two < SMALL:
+                return one + two
             if not (isinstance(one, str) or isinstance(two, str)):
                 return calculate("+", one, two, rt.budget)
             budget = rt.budget
@@ -243,7 +256,7 @@ class ValueCompiler:
 
         def ordered(rt: Runtime) -> bool:
             one, two = left(rt), right(rt)
-            if is_number(one) and is_number(two):
+            if (type(one) is int and type(two) is int) or (is_number(one) and is_number(two)):
                 return compare(one, two)
             if strict:
                 self.fail(unordered(operator, (one, two), texts), offset)
@@ -358,6 +371,8 @@ class ValueCompiler:
 
         def get(_rt: Runtime, value: Any) -> object:
             kind = type(value)
+            if kind is dict:
+                return value.get(name)
             try:
                 getter = getters[kind]
             except KeyError:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from infraxys.velocity.limits import Budget
 
 Evaluate: TypeAlias = "Callable[[Runtime], Any]"
+EvaluateIn: TypeAlias = "Callable[[Runtime, Scope], Any]"
 Render: TypeAlias = "Callable[[Runtime], None]"
 
 MISSING: Any = object()
@@ -42,8 +43,8 @@ class GlobalScope:
 
     def get(self, name: str) -> object:
         """Return a variable; None when it is null or not set."""
-        value = self.variables.get(name)
-        if value is not None or name in self.variables:
+        value = self.variables.get(name, MISSING)
+        if value is not MISSING:
             return value
         try:
             value = self.context[name]
@@ -100,7 +101,7 @@ class MacroScope:
 
     __slots__ = ("arguments", "caller", "locals", "runtime")
 
-    def __init__(self, runtime: Runtime, caller: Scope, arguments: dict[str, tuple[Evaluate, str]]) -> None:
+    def __init__(self, runtime: Runtime, caller: Scope, arguments: dict[str, tuple[EvaluateIn, str]]) -> None:
         self.runtime = runtime
         self.caller = caller
         self.arguments = arguments
@@ -112,7 +113,7 @@ class MacroScope:
             return self.locals[name]
         argument = self.arguments.get(name)
         if argument is not None:
-            return self.runtime.within(self.caller, argument[0])
+            return argument[0](self.runtime, self.caller)
         return self.caller.get(name)
 
     def has(self, name: str) -> bool:

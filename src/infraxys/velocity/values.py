@@ -66,10 +66,11 @@ def collection_text(value: list[object] | tuple[object, ...] | dict[object, obje
     budget.spend(len(value) + 1)
     parts: list[str] = []
     size = 0
+    itself = "(this Map)" if isinstance(value, dict) else "(this Collection)"
     for item in value:
-        part = to_text(item, budget, depth + 1)
+        part = itself if item is value else to_text(item, budget, depth + 1)
         if isinstance(value, dict):
-            part += "=" + to_text(value[item], budget, depth + 1)
+            part += "=" + (itself if value[item] is value else to_text(value[item], budget, depth + 1))
         size += len(part) + 2
         budget.fits(size)
         parts.append(part)
