@@ -399,9 +399,9 @@ def table_of(kind: type) -> dict[str, tuple[Overload, ...]]:
     return {}
 
 
-def accepted(letter: str, argument: Any) -> bool:
-    """Whether an argument fits the type of a parameter."""
-    return isinstance(argument, ACCEPTS[letter]) and not (letter in "IN" and isinstance(argument, bool))
+def accepted(letter: str, kind: type) -> bool:
+    """Whether an argument of a type fits a parameter."""
+    return issubclass(kind, ACCEPTS[letter]) and not (letter in "IN" and issubclass(kind, bool))
 
 
 @lru_cache(maxsize=4096)
@@ -410,22 +410,18 @@ def plain_method(kind: type, name: str, count: int) -> Invoke | None:
     overloads = [overload for overload in table_of(kind).get(name, ()) if len(overload[0]) == count]
     if not overloads:
         return None
-    types, function = overloads[0]
     if count == 0:
+        function = overloads[0][1]
         return lambda budget, value, _given: function(budget, value)
-    if count == 1 and len(overloads) == 1:
-        return lambda budget, value, given: (
-            function(budget, value, given[0]) if accepted(types, given[0]) else NotImplemented
-        )
+
+    @lru_cache(maxsize=256)
+    def choose(*kinds: type) -> Function | None:
+        fitting = (function for letters, function in overloads if all(map(accepted, letters, kinds)))
+        return next(fitting, None)
 
     def invoke(budget: Budget, value: object, given: list[Any]) -> object:
-        for letters, candidate in overloads:
-            for letter, argument in zip(letters, given, strict=True):
-                if not accepted(letter, argument):
-                    break
-            else:
-                return candidate(budget, value, *given)
-        return NotImplemented
+        function = choose(*map(type, given))
+        return NotImplemented if function is None else function(budget, value, *given)
 
     return invoke
 
