@@ -8,7 +8,7 @@ from typing import TypeAlias
 from infraxys.velocity.errors import Source, VelocityParseError
 from infraxys.velocity.parser import DIRECTIVES, parse
 
-Warning_: TypeAlias = tuple[int, int, str]
+Finding: TypeAlias = tuple[int, int, str]
 
 RAW = re.compile(r"(\$!?\{[A-Za-z_][A-Za-z0-9_-]*#+)|#\[\[.*?(?:\]\]#|\Z)|#\*.*?(?:\*#|\Z)|##[^\r\n]*", re.DOTALL)
 EXPANSION = re.compile(r"(?<!\\)\$!?\{([A-Za-z_][A-Za-z0-9_-]*)(:?[-=?+]|[%#/^,:@]|\[[@*]\])")
@@ -20,7 +20,7 @@ REMEDY = "put #[[ ]]# around it, or write ${D} for $"
 KNOWN = DIRECTIVES | {"if", "elseif", "set", "else", "end"}
 
 
-def lint(text: str, name: str = "template") -> list[Warning_]:
+def lint(text: str, name: str = "template") -> list[Finding]:
     """Return (line, column, message) for each suspicious place, in the order of the text.
 
     The places are shell expansions like `${NAME:-x}`, `$name{` and comments like `#word(` outside of `#[[ ]]#`, and the
