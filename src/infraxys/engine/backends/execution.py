@@ -303,8 +303,9 @@ class SandboxExecution:
         if self._child is None:
             self._kill_monitor()
             return
-        if self._was_let_in and grace_seconds > 0:
-            signal_processes(self._inner_processes(), signal.SIGTERM, self._namespace())
+        inner = self._inner_processes() if self._was_let_in and grace_seconds > 0 else []
+        if inner:  # without any, the action has not begun
+            signal_processes(inner, signal.SIGTERM, self._namespace())
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._child_gone), grace_seconds)
         self._kill_child()

