@@ -76,8 +76,10 @@ class DurableEngine:
     def submit(self, run_id: str, priority: int = 0) -> None:
         """Start a run, or queue it; it is recorded by the engine when this returns. The same id again changes nothing.
 
-        `priority` orders those that wait: lower starts first, 0 is the lowest.
+        `priority` orders those that wait: lower starts first, 0 to 2**31 - 1. Raises ValueError for another one.
         """
+        if not 0 <= priority < 2**31:
+            raise ValueError(f"the priority of a run must be from 0 to 2147483647, not {priority}")
         with suppress(dbos_error.DBOSWorkflowIDInUseError):
             if self._line.reserve(run_id):
                 self._start_here(run_id)

@@ -1,0 +1,285 @@
+"""One process with SQLite: what is promised about accepted runs."""
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dbos import DBOS
+
+from factories.durable import plan, release
+from infraxys.durable import engine as engine_module
+from infraxys.durable.engine import QUEUE
+
+
+def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(folder / "engine.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def test_the_steps_of_a_run_execute_in_order_and_its_end_is_told(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok", "ok", "ok"))
+    assert running.events.wait("finished", run="r")[0]["statuses"] == ["SUCCESS"] * 3
+    assert [event["index"] for event in running.events.of("started")] == [0, 1, 2]
+
+
+def test_the_first_step_that_fails_ends_the_run(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok", "fail", "ok"))
+    assert running.events.wait("finished")[0]["statuses"] == ["SUCCESS", "FAILED"]
+    assert len(running.events.of("started")) == 2
+
+
+def test_a_run_is_recorded_when_submit_returns(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    for name in ("first", "second"):
+        running.engine.submit(plan(tmp_path, name, "hold"))
+        assert running.engine.knows([name, "other"]) == {name}
+    for name in ("first", "second"):
+        release(tmp_path, name)
+    running.events.wait("finished", 2)
+
+
+def test_a_run_that_fifty_submit_executes_once(start_engine, tmp_path):
+    running = start_engine()
+    plan(tmp_path, "r", "hold")
+    together = threading.Barrier(50)
+
+    def submit() -> None:
+        together.wait(30)
+        running.engine.submit("r")
+
+    with ThreadPoolExecutor(50) as pool:
+        for future in [pool.submit(submit) for _ in range(50)]:
+            future.result()
+    running.events.wait("started")
+    running.engine.submit("r")
+    release(tmp_path, "r")
+    running.events.wait("finished")
+    running.engine.submit("r")
+    # Whatever the others had left behind would be executed before this one, or beside it.
+    running.engine.submit(plan(tmp_path, "last", "ok"))
+    running.events.wait("finished", run="last")
+    assert len(running.events.of("started", run="r")) == 1
+    assert running.events.of("lost") == []
+    assert running.engine.waiting() == 0
+
+
+def test_never_more_runs_execute_than_there_are_slots_and_all_end(start_engine, tmp_path):
+    running = start_engine(slots=3)
+    names = [plan(tmp_path, f"r{number}", "ok", "ok") for number in range(40)]
+    holding = [plan(tmp_path, f"h{number}", "hold") for number in range(3)]
+    for name in holding:
+        running.engine.submit(name)
+    running.events.wait("started", 3)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(running.engine.submit, names))
+    assert running.engine.waiting() == 40
+    for name in holding:
+        release(tmp_path, name)
+    running.events.wait("finished", 43)
+    assert running.host.most_at_once == 3
+
+
+def test_runs_that_wait_start_by_priority_then_in_order(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    running.engine.submit(plan(tmp_path, "first", "hold"))
+    running.events.wait("started")
+    for name, priority in (("low", 9), ("a", 5), ("b", 5), ("c", 5), ("high", 1)):
+        running.engine.submit(plan(tmp_path, name, "ok"), priority)
+    # One of them may have been taken from the queue already: the one that was first then.
+    release(tmp_path, "first")
+    running.events.wait("finished", 6)
+    assert [event["run"] for event in running.events.of("started")][1:] == ["high", "a", "b", "c", "low"]
+
+
+def test_a_run_that_waits_and_is_cancelled_never_starts(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    running.engine.submit(plan(tmp_path, "first", "hold"))
+    running.events.wait("started")
+    for name in ("second", "third"):
+        running.engine.submit(plan(tmp_path, name, "ok"))
+    assert running.engine.cancel("second")
+    assert not running.engine.cancel("second")
+    assert running.engine.waiting() == 1
+    release(tmp_path, "first")
+    running.events.wait("finished", run="third")
+    assert running.events.of("started", run="second") == []
+
+
+def test_a_run_that_executes_or_has_ended_is_not_cancelled_by_the_engine(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "hold", "ok"))
+    running.events.wait("started")
+    assert not running.engine.cancel("r")
+    release(tmp_path, "r")
+    assert running.events.wait("finished")[0]["statuses"] == ["SUCCESS", "SUCCESS"]
+    assert not running.engine.cancel("r")
+    assert not running.engine.cancel("unknown")
+
+
+def test_a_run_that_is_cancelled_in_the_instant_in_which_it_starts_still_ends(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "hold", "ok"))
+    running.events.wait("started")
+    DBOS.cancel_workflow("r")  # what another process does that still saw it in the queue
+    release(tmp_path, "r")
+    assert running.events.wait("finished")[0]["statuses"][-1] == "CANCELLED"
+    assert running.events.of("started", index=1) == []
+
+
+def test_a_run_of_a_process_with_free_slots_does_not_pass_through_the_queue(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok"))
+    running.events.wait("finished")
+    assert rows(tmp_path, "SELECT queue_name FROM workflow_status") == [(None,)]
+
+
+def test_runs_that_were_started_directly_count_against_what_is_taken_from_the_queue(start_engine, tmp_path):
+    """Guards the use of a private part of DBOS; without it they are taken early and wait in the process."""
+    running = start_engine(slots=2)
+    for name in ("a", "b"):
+        running.engine.submit(plan(tmp_path, name, "hold"))
+    running.events.wait("started", 2)
+    running.engine.submit(plan(tmp_path, "c", "ok"))
+    assert running.engine._dbos._active_workflows_set.count_for_queue(QUEUE) == 2
+    for name in ("a", "b"):
+        release(tmp_path, name)
+    running.events.wait("finished", 3)
+
+
+def test_the_slots_hold_without_the_private_part_too(start_engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module.DurableEngine, "_count_against_queue", lambda *_: lambda: None)
+    running = start_engine(slots=2)
+    for name in ("a", "b"):
+        running.engine.submit(plan(tmp_path, name, "hold"))
+    running.events.wait("started", 2)
+    for number in range(6):
+        running.engine.submit(plan(tmp_path, f"r{number}", "ok"))
+    for name in ("a", "b"):
+        release(tmp_path, name)
+    running.events.wait("finished", 8)
+    assert running.host.most_at_once == 2
+
+
+def test_the_database_holds_ids_and_outcomes_only(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok", "fail"))
+    running.events.wait("finished")
+    running.engine.stop(10)
+    assert json.loads(rows(tmp_path, "SELECT inputs FROM workflow_input")[0][0]) == {"args": ["r"], "kwargs": {}}
+    outputs = [
+        json.loads(row[0]) for row in rows(tmp_path, "SELECT output FROM operation_outputs ORDER BY function_id")
+    ]
+    assert outputs == [{"status": "SUCCESS", "exitCode": 0}, {"status": "FAILED", "exitCode": 3}]
+    assert rows(tmp_path, "SELECT name, application_version, status FROM workflow_status") == [
+        ("infraxys.run", "engine-1", "SUCCESS")
+    ]
+
+
+def test_ended_runs_are_forgotten_and_others_kept(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "done", "ok"))
+    running.engine.submit(plan(tmp_path, "busy", "hold"))
+    running.events.wait("finished", run="done")
+    running.events.wait("started", run="busy")
+    wait_until_recorded(running, "done")
+    running.engine.forget(["done", "busy", "unknown"])
+    running.engine.forget([])
+    assert running.engine.knows(["done", "busy"]) == {"busy"}
+    release(tmp_path, "busy")
+    running.events.wait("finished", run="busy")
+
+
+def wait_until_recorded(running, run_id):
+    """The host is told the end before the engine records it; wait for the latter."""
+    DBOS.retrieve_workflow(run_id).get_result(polling_interval_sec=0.01)
+
+
+def test_a_stop_waits_for_the_step_that_executes_and_starts_no_other(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    running.engine.submit(plan(tmp_path, "r", "hold", "ok"))
+    running.engine.submit(plan(tmp_path, "next", "ok"))
+    running.events.wait("started")
+    stopping = threading.Thread(target=running.engine.stop, args=(30,))
+    stopping.start()
+    release(tmp_path, "r")
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert len(running.events.of("started")) == 1
+    again = start_engine("e2", slots=1)
+    again.engine.take_over("e1", ["r"])
+    assert again.events.wait("finished", run="r")[0]["statuses"] == ["SUCCESS", "SUCCESS"]
+    again.events.wait("finished", run="next")
+    assert [event["index"] for event in again.events.of("started", run="r")] == [1]
+
+
+def test_no_network_is_used_with_sqlite(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok"))
+    running.events.wait("finished")
+    opened = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    inodes = {name.rpartition("socket:[")[2].rstrip("]") for name in opened if "socket:[" in name}
+    internet = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        lines = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        internet |= {line.split()[9] for line in lines}
+    assert not inodes & internet
+
+
+def test_nothing_is_printed(start_engine, tmp_path, capfd):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok", "fail"))
+    running.events.wait("finished")
+    running.engine.stop(10)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_private_way_to_take_over_is_there_and_the_public_one_does_it_too(start_engine, tmp_path, monkeypatch):
+    """Guards the use of a private part of DBOS, and that the engine can do without."""
+    assert callable(DBOS._recover_pending_workflows)
+    first = start_engine("e1")
+    first.engine.submit(plan(tmp_path, "r", "ok", "hold", "ok"))
+    first.events.wait("started", index=1)
+    first.engine.stop(0)
+    monkeypatch.delattr(DBOS, "_recover_pending_workflows")
+    second = start_engine("e2")
+    assert second.engine.unfinished_elsewhere() == {"e1": ["r"]}
+    second.engine.take_over("e1", ["r"])
+    assert second.events.wait("finished")[0]["statuses"] == ["SUCCESS", "LOST"]
+    release(tmp_path, "r", 1)  # lets the thread of the first one end
+    first.events.wait("ended", index=1)
+
+
+def test_failures_of_the_pace_are_reported_and_survived(start_engine, tmp_path, monkeypatch, caplog):
+    failed = threading.Event()
+
+    def fail(*_: object, **__: object) -> bool:
+        failed.set()
+        raise ConnectionError("the database is away")
+
+    monkeypatch.setattr(engine_module.DurableEngine, "_adjust", fail)
+    with caplog.at_level(logging.ERROR):
+        running = start_engine()
+        assert failed.wait(10)
+        running.engine.submit(plan(tmp_path, "r", "ok"))
+        running.events.wait("finished")
+    assert "the pace of the queue could not be adjusted" in caplog.text
+
+
+@pytest.mark.parametrize("priority", [-1, 2**31])
+def test_a_priority_out_of_range_is_refused(start_engine, tmp_path, priority):
+    running = start_engine(slots=1)
+    running.engine.submit(plan(tmp_path, "first", "hold"))
+    with pytest.raises(ValueError, match="priority"):
+        running.engine.submit(plan(tmp_path, "r", "ok"), priority)
+    release(tmp_path, "first")
+    running.events.wait("finished")
