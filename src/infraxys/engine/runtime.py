@@ -108,29 +108,47 @@ class StepRuntime:
         for path in [self._core, *self._core.rglob("*")]:
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
-    async def execute(
-        self, plan: Plan, index: int, run: RunContext, log: LogWriter, stopper: Stopper | None = None
-    ) -> StepResult:
-        """Execute step `index` of a plan. What the action does is never an exception."""
-        stopper = stopper or Stopper()
+    def lay_out(self, plan: Plan, index: int, run: RunContext) -> ActionSpec:
+        """Put on disk what step `index` of a plan sees, and say how it is executed. Blocks; call it from a thread.
+
+        `execute` clears it away again; without it, `clear` does.
+        """
         step = plan.steps[index]
-        folder = self._runs / run.run_id / str(index)
+        folder = self._folder(run.run_id, index)
+        environment = self._known.get(plan.rendered.digest)
+        if environment is None or not environment.exists():
+            environment = self._materialise(plan.rendered)
+        modules = [(module, self._exported(module)) for module in step.modules]
+        self._write_private(folder, environment, step, run)
+        return self._spec(folder, environment, plan, step, run, modules)
+
+    async def execute(
+        self,
+        action: ActionSpec,
+        step: PlannedStep,
+        index: int,
+        run: RunContext,
+        log: LogWriter,
+        stopper: Stopper | None = None,
+    ) -> StepResult:
+        """Execute what `lay_out` prepared. What the action does is never an exception."""
+        stopper = stopper or Stopper()
         try:
-            environment = self._known.get(plan.rendered.digest)
-            if environment is None or not environment.exists():
-                environment = await asyncio.to_thread(self._materialise, plan.rendered)
-            modules = [(module, await self._exported(module)) for module in step.modules]
-            self._lay_out(folder, environment, step, run)
             if stopper.reason is not None:
                 return StepResult(stopper.reason, None, "cancelled before it started")
-            spec = self._spec(folder, environment, plan, step, run, modules)
-            return await self._run(spec, index, step, run, log, stopper)
+            return await self._run(action, index, step, run, log, stopper)
         except StartFailed as error:
             return StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {error}")
         finally:
-            task = asyncio.get_running_loop().create_task(asyncio.to_thread(clear, folder))
-            self._clearing.add(task)
-            task.add_done_callback(self._clearing.discard)
+            self._clear_later(self._folder(run.run_id, index))
+
+    def _folder(self, run_id: str, index: int) -> Path:
+        return self._runs / run_id / str(index)
+
+    def _clear_later(self, folder: Path) -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(clear, folder))
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
 
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone."""
@@ -155,11 +173,11 @@ class StepRuntime:
                 await task
         return describe(end, stopper.reason, step, limit)
 
-    async def _exported(self, module: PlannedModule) -> Path:
+    def _exported(self, module: PlannedModule) -> Path:
         key = f"{module.path.module}@{module.commit}"
         path = self._known.get(key)
         if path is None or not path.exists():
-            path = self._known[key] = await asyncio.to_thread(self._export, module)
+            path = self._known[key] = self._export(module)
         return path
 
     def _materialise(self, rendered: RenderedEnvironment) -> Path:
@@ -192,7 +210,7 @@ class StepRuntime:
             self._known.pop(path.name, None)
             shutil.rmtree(path, ignore_errors=True)
 
-    def _lay_out(self, folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
+    def _write_private(self, folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
         """Write what only this step sees: its argument, its user, its variables, its own instance directory."""
         system = folder / "system"
         (system / "custom").mkdir(parents=True)

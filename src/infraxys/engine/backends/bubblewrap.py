@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -51,6 +52,8 @@ HINTS = {  # what is said: how to mend it
     "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
+
+SMALL_TREE = 32  # entries that are handed over without a change of thread
 
 
 class BubblewrapBackend:
@@ -141,11 +144,17 @@ class BubblewrapBackend:
             raise
 
     async def _hand_over(self, action: ActionSpec, slot: int) -> None:
-        """Give the sources of writable mounts to the slot's account, in a thread because trees may be large."""
+        """Give the sources of writable mounts to the slot's account; large trees in a thread."""
         uid, gid = self.accounts.uid(slot), self.accounts.gid
         if uid is not None and gid is not None:
             for mount in action.mounts:
-                if mount.writable and mount.source.lstat().st_uid != uid:
+                if not mount.writable or mount.source.lstat().st_uid == uid:
+                    continue
+                with os.scandir(mount.source) as entries:
+                    first = list(itertools.islice(entries, SMALL_TREE))
+                if len(first) < SMALL_TREE and not any(entry.is_dir(follow_symlinks=False) for entry in first):
+                    hand_over(mount.source, uid, gid)
+                else:
                     await asyncio.to_thread(hand_over, mount.source, uid, gid)
 
     def _spawn(self, action: ActionSpec, slot: int) -> SandboxExecution:

@@ -1,21 +1,20 @@
 """The server's database: SQLite with one writer, or PostgreSQL. Synchronous, in threads of its own."""
 
 import asyncio
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 READERS = 4
-GROUP = 64  # writes that share one commit at most
 
 
 class DatabaseUnavailable(Exception):  # noqa: N818 - reads as a state
@@ -25,7 +24,8 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - reads as a state
 class Database:
     """Runs functions in transactions. `write` commits when its function returns and rolls back when it raises.
 
-    With SQLite one thread writes; writes that wait for it share a commit, each behind a savepoint of its own.
+    SQLite has one writer at a time: whoever writes holds a lock, in its own thread. Handing writes to a thread of
+    their own costs two changes of thread for each, which is more than the write (docs/decisions/0006).
     """
 
     def __init__(self, url: str) -> None:
@@ -39,13 +39,9 @@ class Database:
             self._reader_engine = self._writer_engine = sa.create_engine(
                 url_with_driver, pool_size=8, max_overflow=4, pool_pre_ping=True
             )
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._writers = ThreadPoolExecutor(READERS, thread_name_prefix="db-write") if not self.is_sqlite else None
-        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        if self.is_sqlite:
-            self._thread = threading.Thread(target=self._write_loop, name="db-write", daemon=True)
-            self._thread.start()
+        self._writers = ThreadPoolExecutor(1 if self.is_sqlite else READERS, thread_name_prefix="db-write")
 
     @property
     def engine(self) -> sa.Engine:
@@ -53,16 +49,12 @@ class Database:
         return self._writer_engine
 
     def write(self, work: Work[T]) -> "Future[T]":
-        """Run a function in a transaction."""
-        if self._writers is not None:
-            return self._writers.submit(self._transaction, work)
-        future: Future[T] = Future()
-        self._queue.put((work, future))
-        return future
+        """Run a function in a transaction, in another thread."""
+        return self._writers.submit(self.write_now, work)
 
     def read(self, work: Work[T]) -> "Future[T]":
-        """Run a function that only reads."""
-        return self._readers.submit(self._reading, work)
+        """Run a function that only reads, in another thread."""
+        return self._readers.submit(self.read_now, work)
 
     async def awrite(self, work: Work[T]) -> T:
         """Run a function in a transaction, from the event loop."""
@@ -73,83 +65,33 @@ class Database:
         return await asyncio.wrap_future(self.read(work))
 
     def write_now(self, work: Work[T]) -> T:
-        """Run a function in a transaction, from a thread."""
-        return self.write(work).result()
+        """Run a function in a transaction, in this thread."""
+        try:
+            with self._turn, self._writer_engine.begin() as connection:
+                return work(connection)
+        except OperationalError as error:
+            raise DatabaseUnavailable("the database cannot be written (away, locked, full or read-only)") from error
 
     def read_now(self, work: Work[T]) -> T:
-        """Run a function that only reads, from a thread."""
-        return self._reading(work)
-
-    def close(self) -> None:
-        """Finish what was asked for and close everything."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-        if self._writers is not None:
-            self._writers.shutdown()
-        self._readers.shutdown()
-        self._reader_engine.dispose()
-        self._writer_engine.dispose()
-
-    def _reading(self, work: Work[T]) -> T:
+        """Run a function that only reads, in this thread."""
         try:
             with self._reader_engine.connect() as connection:
                 return work(connection)
         except OperationalError as error:
             raise DatabaseUnavailable("the database does not answer") from error
 
-    def _transaction(self, work: Work[T]) -> T:
-        try:
-            with self._writer_engine.begin() as connection:
-                return work(connection)
-        except OperationalError as error:
-            raise DatabaseUnavailable("the database does not answer") from error
-
-    def _write_loop(self) -> None:
-        stopping = False
-        while not stopping:
-            jobs = [self._queue.get()]
-            while len(jobs) < GROUP:
-                try:
-                    jobs.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            stopping = None in jobs
-            self._write_group([job for job in jobs if job is not None])
-
-    def _write_group(self, jobs: list[tuple[Work[Any], "Future[Any]"]]) -> None:
-        """Run several writes in one transaction; what one raises undoes only its own."""
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            if not jobs:
-                return
-            with self._writer_engine.begin() as connection:
-                for work, future in jobs:
-                    try:
-                        with connection.begin_nested():
-                            done.append((future, work(connection), None))
-                    except DBAPIError as error:
-                        if error.connection_invalidated or isinstance(error, OperationalError):
-                            raise
-                        done.append((future, None, error))
-                    except Exception as error:  # noqa: BLE001 - handed to whoever asked for the write
-                        done.append((future, None, error))
-        except (OperationalError, DBAPIError) as error:
-            unavailable = DatabaseUnavailable("the database cannot be written (locked, full or read-only)")
-            unavailable.__cause__ = error
-            done = [(future, None, unavailable) for _, future in jobs]
-        for future, value, problem in done:
-            if future.set_running_or_notify_cancel():
-                if problem is None:
-                    future.set_result(value)
-                else:
-                    future.set_exception(problem)
+    def close(self) -> None:
+        """Finish what was asked for and close everything."""
+        self._writers.shutdown()
+        self._readers.shutdown()
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
 
 
 def _sqlite(url: sa.URL, begin: str) -> sa.Engine:
     """Open SQLite in WAL mode, safe against loss of power, with explicit transactions."""
     in_memory = url.database in {None, "", ":memory:"}
-    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": READERS + 1}
+    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": 32, "max_overflow": -1}
     engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **options)
 
     @sa.event.listens_for(engine, "connect")

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
+from infraxys.engine.backends.base import ActionSpec
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
@@ -127,7 +128,7 @@ class RunExecution:
             return StepOutcome(Status.CANCELLED, None)
         if record is not None:
             self._watchers.publish(record)
-        result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), self._watchers.loop).result()
+        result = self._lay_out_and_execute(active, run_id, index)
         active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
         active.messages[index] = result.message
         return StepOutcome(result.status, result.exit_code)
@@ -176,15 +177,22 @@ class RunExecution:
 
     # -- inside --
 
-    async def _execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
+    def _lay_out_and_execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
+        """Prepare in this thread, execute on the event loop."""
+        try:
+            action = self._runtime.lay_out(active.plan, index, active.context)
+            execution = self._execute(active, action, run_id, index)
+            return asyncio.run_coroutine_threadsafe(execution, self._watchers.loop).result()
+        except Exception:  # whatever it is, the run has to end, and the log of the server says why
+            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
+            return StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
+
+    async def _execute(self, active: ActiveRun, action: ActionSpec, run_id: str, index: int) -> StepResult:
         """Execute on the event loop; closes the log behind the last step."""
         if active.writer is None:
             active.writer = LogWriter(self.log_path(run_id), max_bytes=self._log_limit)
-        try:
-            result = await self._runtime.execute(active.plan, index, active.context, active.writer, active.stopper)
-        except Exception:  # whatever it is, the run has to end, and the log of the server says why
-            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
-            result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
+        step = active.plan.steps[index]
+        result = await self._runtime.execute(action, step, index, active.context, active.writer, active.stopper)
         if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
             active.log_end = active.writer.close()
         return result
