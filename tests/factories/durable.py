@@ -187,11 +187,13 @@ def _main(folder: Path, url: str, executor: str, slots: int, mode: str) -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def write() -> None:
-        while True:
-            sys.stdout.write(lines.get() + "\n")
+        # Ends with the process; an empty line is the last one.
+        while line := lines.get():
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
-    threading.Thread(target=write, daemon=True).start()
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
 
     def emit(event: Event) -> None:
         lines.put(json.dumps(event))
@@ -220,6 +222,8 @@ def _main(folder: Path, url: str, executor: str, slots: int, mode: str) -> None:
             engine.stop(*arguments)
             reaper.stop()
             emit({"what": "answer", "command": command, "value": None})
+            lines.put("")
+            writer.join(TIMEOUT)
             break
         emit({"what": "answer", "command": command, "value": commands[command](*arguments)})
 
