@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")  # the factory itself runs nothing hostile
 Content = str | bytes | dict[str, Any]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
@@ -70,7 +71,7 @@ class GitRepository:
 
     def git(self, *arguments: str, given: bytes = b"") -> str:
         """Run Git in this repository and give what it printed."""
-        command = ["git", f"--git-dir={self.path}", *arguments]
+        command = ["git", *QUIET, f"--git-dir={self.path}", *arguments]
         done = subprocess.run(command, input=given, capture_output=True, check=False, env=ENVIRONMENT, cwd="/")
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
@@ -132,17 +133,17 @@ class GitRepository:
         )
         environment = {**ENVIRONMENT, "GIT_INDEX_FILE": str(index)}
         subprocess.run(
-            ["git", f"--git-dir={self.path}", "update-index", "-z", "--index-info"],
+            ["git", *QUIET, f"--git-dir={self.path}", "update-index", "-z", "--index-info"],
             input=lines, check=True, env=environment, cwd="/",
         )  # fmt: skip
         for path, (mode, oid) in flat.items():
             if mode == "040000":
                 subprocess.run(
-                    ["git", f"--git-dir={self.path}", "read-tree", f"--prefix={path}/", oid],
+                    ["git", *QUIET, f"--git-dir={self.path}", "read-tree", "-i", f"--prefix={path}/", oid],
                     check=True, env=environment, cwd="/",
                 )  # fmt: skip
         written = subprocess.run(
-            ["git", f"--git-dir={self.path}", "write-tree", "--missing-ok"],
+            ["git", *QUIET, f"--git-dir={self.path}", "write-tree", "--missing-ok"],
             check=True, capture_output=True, env=environment, cwd="/",
         )  # fmt: skip
         return written.stdout.decode().strip()

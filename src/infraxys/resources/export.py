@@ -42,20 +42,18 @@ def export_tree(mirror: Mirror, commit: str, target: Path, *, max_total: int = M
 
 
 def _write(mirror: Mirror, commit: str, root: Path, max_total: int) -> list[str]:
-    skipped: list[str] = []
-    total = 0
-    links: list[FileEntry] = []
-    for entry in mirror.walk(mirror.root_tree(commit)):
-        if entry.kind == "symlink":
-            links.append(entry)
-            continue
-        total += entry.size
-        if total > max_total:
-            raise TooLarge(f"{mirror.what} is larger than {max_total / 2**20:g} MiB")
-        if not is_safe_path(entry.path) or not _write_entry(mirror, entry, root / entry.path):
-            skipped.append(entry.path)
+    entries = list(
+        mirror.walk(mirror.root_tree(commit))
+    )  # all of it first: limits are checked before anything is written
+    if sum(entry.size for entry in entries) > max_total:
+        raise TooLarge(f"{mirror.what} is larger than {max_total / 2**20:g} MiB")
+    skipped = [
+        entry.path
+        for entry in entries
+        if entry.kind != "symlink" and not (is_safe_path(entry.path) and _write_entry(mirror, entry, root / entry.path))
+    ]
     # Links come last, so that no file is ever written through one.
-    skipped += _write_links(mirror, links, root)
+    skipped += _write_links(mirror, [entry for entry in entries if entry.kind == "symlink"], root)
     for folder, _, _ in os.walk(root):
         Path(folder).chmod(0o755)
     return skipped

@@ -43,7 +43,7 @@ _REASONS = (
     (re.compile(r"dubious ownership"), "foreign_owner",
      "it belongs to another account of this machine; add it to safe.directory in Git's configuration"),
     (re.compile(r"couldn't find remote ref|Remote branch .* not found"), "unknown_branch", "the branch does not exist"),
-    (re.compile(r"repository '[^']*' not found|not appear to be a git repository|does not exist|[Nn]ot valid: is this|"
+    (re.compile(r"repository '[^']*' not found|not appear to be a git repository|gitfile|does not exist|[Nn]ot valid: is this|"
                 r"error: 404\b"),
      "unknown_repository", "there is no such repository, or it needs credentials"),
     (re.compile(r"signal 25|File size limit|exceeds maximum"), "too_large", "it is larger than this server accepts"),

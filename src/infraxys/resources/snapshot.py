@@ -110,7 +110,7 @@ class _Builder:
             environments=self._by_id(environments, "environment", "environment.json"),
             dependencies=tuple(Dependency(item.git_url, item.branch) for item in module_file.dependencies),
             root_files=root_files,
-            settings=module_file.model_extra or {},
+            settings=module_file.settings,
             problems=self._all_problems(),
             read=self.mirror.read,
             weight=self.weight,

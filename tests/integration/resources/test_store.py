@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from factories.repositories import GitRepository, Link, Script, module_files, packet
 
+from factories.repositories import GitRepository, Link, Script, module_files, packet
 from infraxys.resources import store as store_module
 from infraxys.resources.errors import GitFailed, ResourceError
 from infraxys.resources.store import Closure, ModuleStore
@@ -281,7 +281,7 @@ def test_a_hosted_module_is_made_from_a_directory(store: ModuleStore, tmp_path: 
     assert store.head(module, "main") == commit
     assert list(store.snapshot(module, commit).packets) == ["p"]
     exported = store.export(module, commit)
-    assert sorted(os.listdir(exported)) == ["packets", "run.sh"]
+    assert sorted(path.name for path in exported.iterdir()) == ["packets", "run.sh"]
     assert os.access(exported / "run.sh", os.X_OK)
 
 
