@@ -32,13 +32,18 @@ DANGEROUS = re.compile(r"(LD_|BASH_|MALLOC_|GLIBC_|GCONV_|RES_|SHELLOPTS$|BASHOP
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the host offers; found once at start."""
+    """What the host offers; found once at start.
+
+    `other_threads`: what the limit of processes has to allow besides the action's own, because the kernel counts by
+    account and the action has that of the server.
+    """
 
     bwrap: str
     setpriv: str | None
     merged_usr: bool
     etc: Path
     extra_read_only: tuple[Path, ...] = ()
+    other_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,9 @@ def build_command(
     mount whose target is not a plain absolute path outside of the system's folders.
     """
     limits = action.limits
-    processes, data_kilobytes = (0, 0) if join_files else (limits.processes, limits.memory_bytes // 1024)
+    processes, data_kilobytes = limits.processes + facts.other_threads, limits.memory_bytes // 1024
+    if join_files:
+        processes = data_kilobytes = 0
     blocks = 0 if limits.file_bytes is None else max(1, limits.file_bytes // 512)
     command = ["/bin/sh", "-c", LAUNCHER, "sh", *join_files, "--"]
     command += [str(limits.open_files), str(processes), str(blocks), str(data_kilobytes)]

@@ -17,6 +17,7 @@ from infraxys.engine.backends.command_line import HostFacts
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
 SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
 OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
+SPARE_THREADS = 1024  # what the account of a server without root may start meanwhile
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 RESOLVER = Path("/etc/resolv.conf")
 ETC_PATTERNS = (
@@ -133,7 +134,18 @@ def find_facts(
         merged_usr=Path("/bin").is_symlink(),
         etc=prepare_etc(work / "etc"),
         extra_read_only=tuple(path for path in extra_read_only if path.exists()),
+        other_threads=count_own_threads() + SPARE_THREADS if accounts.uid_base is None else 0,
     )
+
+
+def count_own_threads() -> int:
+    """Count the threads of this account."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        with suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
+                count += len(os.listdir(f"{entry.path}/task"))  # noqa: PTH208 - names are enough
+    return count
 
 
 def prepare_etc(target: Path) -> Path:
