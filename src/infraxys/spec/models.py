@@ -1,25 +1,73 @@
 """Models of the files that people write. Both dialects are read; unknown keys are kept for round trips.
 
 The legacy dialect (`guid` for `id`, `packetGuid`, flat attributes) is translated before validation, so that everyone
-else sees one form.
+else sees one form. Fields stand in the order in which the original writes them.
+
+Old packets, roles, environments and containers may have no id: it is empty here, and who knows the module and the path
+gives them one that stays. Attributes and files without an id are addressed by their name.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-Text = Annotated[str, StringConstraints(max_length=1_000_000)]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+MAX_TEXT = 1_000_000  # characters
+
+
+def _without_nul(text: str) -> str:
+    """Refuse NUL, which no environment variable and no file name can hold."""
+    if "\0" in text:
+        raise PydanticCustomError("control_character", "holds a NUL character, which cannot be used anywhere")
+    return text
+
+
+def _one_line(text: str) -> str:
+    """Refuse control characters and line ends, which would break ids in addresses, logs and shells."""
+    if not text.isprintable():
+        raise PydanticCustomError("control_character", "holds a line end, tab or another character that does not print")
+    return text
+
+
+def none_as_empty(value: object) -> object:
+    """Read null as an empty text, as files of some versions have it."""
+    return "" if value is None else value
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_without_nul)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_one_line)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_without_nul)]
+OptionalText = Annotated[Text, BeforeValidator(none_as_empty)]
+OptionalId = Annotated[
+    str, StringConstraints(max_length=500), AfterValidator(_one_line), BeforeValidator(none_as_empty)
+]
+Whole = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Seconds = Annotated[
+    float,
+    Field(gt=0, le=31_536_000, allow_inf_nan=False),
+    PlainSerializer(lambda value: int(value) if value.is_integer() else value, return_type=int | float),
+]
 Json = dict[str, Any]
 Item = TypeVar("Item")
 # JSON has lists; models keep tuples.
 Many = Annotated[tuple[Item, ...], Field(strict=False)]
 
 INSTANCE_KEYS = frozenset(
-    {"id", "packetId", "packetName", "packetPath", "velocityName", "instanceGroups", "attributes", "instances"}
-)
+    {
+        "id", "packetId", "packetName", "packetPath", "velocityName", "instanceGroups", "attributes", "instances",
+        "parentGuid",
+    }
+)  # fmt: skip
 
 
 def rename(data: object, **names: str) -> object:
@@ -32,22 +80,34 @@ def rename(data: object, **names: str) -> object:
     return data
 
 
+def split_guid(written: str) -> tuple[str, str]:
+    r"""Split `host\org\repo\branch\packet name` into the branch path and the name; the path is empty if it is neither.
+
+    Roles have the word `role` between the two.
+    """
+    parts = written.strip().split("\\", 4)
+    if len(parts) < 5:
+        return "", written.strip()
+    return "\\".join(parts[:4]), parts[4].removeprefix("role\\")
+
+
 def split_packet_guid(data: Json) -> Json:
-    r"""Translate `packetGuid` (`host\org\repo\branch\packet name`) to `packetPath` and `packetName`."""
+    """Translate `packetGuid` to `packetPath` and `packetName`."""
     written = data.get("packetGuid")
     if not isinstance(written, str) or "packetId" in data or "packetName" in data:
         return data
-    path, _, name = written.strip().rpartition("\\")
+    path, name = split_guid(written)
     rest = {key: value for key, value in data.items() if key != "packetGuid"}
-    return {**rest, "packetName": name, "packetPath": path}
+    return {**rest, "packetName": name, "packetPath": path} if path else {**rest, "packetId": name}
 
 
-def none_as_empty(value: object) -> object:
-    """Read null as an empty text, as files of some versions have it."""
-    return "" if value is None else value
-
-
-OptionalText = Annotated[Text, BeforeValidator(none_as_empty)]
+def flat_value(value: object) -> str | None:
+    """Give a legacy attribute's value as the text that it is stored as; None if it is no attribute."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if value is None or isinstance(value, int | float):
+        return "" if value is None else str(value)
+    return value if isinstance(value, str) else None
 
 
 class Model(BaseModel):
@@ -58,6 +118,7 @@ class Model(BaseModel):
         extra="allow",
         alias_generator=to_camel,
         populate_by_name=True,
+        serialize_by_alias=True,
         strict=True,
         hide_input_in_errors=True,
     )
@@ -68,27 +129,27 @@ class PacketReference(Model):
 
     name: OptionalText = ""
     module_branch_path: OptionalText = ""
-    id: OptionalText = ""
+    id: OptionalId = ""
 
 
 class PacketAttribute(Model):
     """A field of a packet."""
 
-    id: OptionalText = ""
+    id: OptionalId = ""
     name: Name
     caption: OptionalText = ""
     type: Literal["java.lang.String", "byte[]", "java.lang.Boolean", "java.lang.Long", "java.util.Date"] = (
         "java.lang.String"
     )
-    form_column: int = 1
-    form_order: int = 0
-    height: int | None = None
+    form_column: Whole = 1
+    form_order: Whole = 0
+    height: Whole | None = None
     visibility: Literal["ALWAYS VISIBLE", "NOT VISIBLE"] = "ALWAYS VISIBLE"
     writability: Literal["ALWAYS", "NEVER", "AT CREATION TIME"] = "ALWAYS"
     required: bool = False
     is_part_of_key: bool = False
     list_of_values: OptionalText = ""
-    cache_minutes: int = 0
+    cache_minutes: Whole = 0
     source: OptionalText = ""
     reference_filter: OptionalText = ""
     reference_value_attribute_name: OptionalText = ""
@@ -111,7 +172,7 @@ class PacketAttribute(Model):
 class PacketFile(Model):
     """A file of a packet; `executable` makes it an action of every instance."""
 
-    id: OptionalText = ""
+    id: OptionalId = ""
     filename: Name
     include_name: OptionalText = ""
     menu_caption: OptionalText = ""
@@ -131,15 +192,15 @@ class PacketFile(Model):
     ] = "CURRENT INSTANCE"
     is_interactive: bool = False
     hide_runner_window: bool = False
-    timeout_seconds: Annotated[int | float, Field(gt=0, le=31_536_000)] = 3600
-    docker_image: OptionalText = ""
-    custom_command: OptionalText = ""
+    timeout_seconds: Seconds = 3600
     key: OptionalText = ""
-    menu_order: int = 100
+    menu_order: Whole = 100
     menu_separator_before: bool = False
     hide_from_instance_actions_menu: bool = False
     hide_from_bottom_menu: bool = False
     menu_path: OptionalText = ""
+    docker_image: OptionalText = ""
+    custom_command: OptionalText = ""
     is_quick_runner: bool = False
 
     @model_validator(mode="before")
@@ -152,7 +213,7 @@ class Packet(Model):
     """packet.json. Its name is its directory's name. Old files have no id: the loader gives them one."""
 
     version: OptionalText = "1.0"
-    id: OptionalText = ""
+    id: OptionalId = ""
     label: OptionalText = ""
     type: OptionalText = ""
     class_name: OptionalText = Field(default="", alias="class")
@@ -183,7 +244,7 @@ class Packet(Model):
 class InstanceAttribute(Model):
     """A value of an instance; found by the attribute's id, else by its name."""
 
-    id: OptionalText = ""
+    id: OptionalId = ""
     name: OptionalText = ""
     value: OptionalText = ""
 
@@ -197,7 +258,7 @@ class Instance(Model):
     """A packet put to use, with its children."""
 
     id: Id
-    packet_id: OptionalText = ""
+    packet_id: OptionalId = ""
     packet_name: OptionalText = ""
     packet_path: OptionalText = ""
     velocity_name: OptionalText = ""
@@ -215,16 +276,17 @@ class Instance(Model):
         translated = rename(split_packet_guid(data), guid="id")
         if not is_legacy or not isinstance(translated, dict) or "attributes" in translated:
             return translated
-        flat = [key for key, value in translated.items() if key not in INSTANCE_KEYS and isinstance(value, str)]
-        kept = {key: value for key, value in translated.items() if key not in flat}
-        return {**kept, "attributes": [{"id": "", "name": key, "value": translated[key]} for key in flat]}
+        flat = {key: flat_value(value) for key, value in translated.items() if key not in INSTANCE_KEYS}
+        kept = {key: value for key, value in translated.items() if flat.get(key) is None}
+        attributes = [{"id": "", "name": key, "value": value} for key, value in flat.items() if value is not None]
+        return {**kept, "attributes": attributes}
 
 
 class RoleReference(Model):
     """A role that a container uses."""
 
     name: OptionalText = ""
-    id: OptionalText = ""
+    id: OptionalId = ""
     path: OptionalText = ""
 
     @model_validator(mode="before")
@@ -232,16 +294,19 @@ class RoleReference(Model):
     def _legacy(cls, data: object) -> object:
         if not isinstance(data, dict) or not isinstance(data.get("roleGuid"), str) or "name" in data:
             return rename(data, guid="id")
-        path, _, name = data["roleGuid"].strip().rpartition("\\")
+        path, name = split_guid(data["roleGuid"])
         rest = {key: value for key, value in data.items() if key != "roleGuid"}
-        return {**rest, "name": name, "path": path} if path else {**rest, "id": name}
+        found = {"name": name, "id": data["roleGuid"].strip(), "path": path} if path else {"id": name}
+        return {**rest, **found}
 
 
 class Role(Model):
-    """role.json: a reusable tree of instances."""
+    """role.json: a reusable tree of instances. `name` and `description` are legacy."""
 
     version: OptionalText = "1.0"
-    id: OptionalText = ""
+    name: OptionalText = ""
+    description: OptionalText = ""
+    id: OptionalId = ""
     instances: Many[Instance] = ()
 
     @model_validator(mode="before")
@@ -251,10 +316,12 @@ class Role(Model):
 
 
 class Container(Model):
-    """container.json: roles and an instance tree."""
+    """container.json: roles and an instance tree. `name` and `description` are legacy."""
 
     version: OptionalText = "1.0"
-    id: OptionalText = ""
+    name: OptionalText = ""
+    description: OptionalText = ""
+    id: OptionalId = ""
     roles: Many[RoleReference] = ()
     instances: Many[Instance] = ()
 
@@ -265,15 +332,16 @@ class Container(Model):
 
 
 class WorkflowStep(Model):
-    """One action of a workflow. Without `packetFileId`, `filename` names the file (legacy)."""
+    """One action of a workflow. Without `packetFileId`, `filename` names the file (legacy); so is `location`."""
 
     name: OptionalText = ""
     module_branch_path: OptionalText = ""
-    environment_id: OptionalText = ""
+    environment_id: OptionalId = ""
     container_id: Id
     instance_id: Id
-    packet_file_id: OptionalText = ""
+    packet_file_id: OptionalId = ""
     filename: OptionalText = ""
+    location: Whole | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -287,32 +355,30 @@ class WorkflowStep(Model):
         )
 
 
+def _in_order(steps: tuple[WorkflowStep, ...]) -> tuple[WorkflowStep, ...]:
+    """Put the steps in the order that old files give by `location`."""
+    return tuple(sorted(steps, key=lambda step: step.location or 0))
+
+
 class Workflow(Model):
     """Actions that are executed one after another."""
 
     name: Name
     id: Id
     runnable_from_webhook: bool = False
-    steps: Many[WorkflowStep] = ()
+    steps: Annotated[Many[WorkflowStep], AfterValidator(_in_order)] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _legacy(cls, data: object) -> object:
-        """Old steps carry their place in `location`."""
-        data = rename(data, guid="id")
-        steps = data.get("steps") if isinstance(data, dict) else None
-        if isinstance(steps, list) and steps and all(isinstance(step, dict) and "location" in step for step in steps):
-            places = [step["location"] for step in steps]
-            if isinstance(data, dict) and all(isinstance(place, int) for place in places):
-                return {**data, "steps": sorted(steps, key=lambda step: step["location"])}
-        return data
+        return rename(data, guid="id")
 
 
 class Environment(Model):
     """environment.json: the workflows."""
 
     version: OptionalText = "1.0"
-    id: OptionalText = ""
+    id: OptionalId = ""
     workflows: Many[Workflow] = ()
 
     @model_validator(mode="before")
@@ -328,7 +394,20 @@ class ModuleDependency(Model):
     branch: Name = "master"
 
 
+class VelocitySettings(Model):
+    """How the templates of a module are rendered: `strict` refuses references that nothing defines."""
+
+    strict: bool = True
+
+
 class ModuleFile(Model):
     """module.json."""
 
     dependencies: Many[ModuleDependency] = ()
+    velocity: VelocitySettings | None = None
+
+    @property
+    def settings(self) -> Json:
+        """Everything that the file says beside its dependencies, by key."""
+        known = {} if self.velocity is None else {"velocity": self.velocity.model_dump()}
+        return {**(self.model_extra or {}), **known}
