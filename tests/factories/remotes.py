@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 from factories.repositories import GitRepository
 
@@ -113,7 +114,7 @@ class SilentRemote:
                     pass
             self.left.set()
 
-    def __enter__(self) -> "SilentRemote":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

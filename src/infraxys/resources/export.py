@@ -1,9 +1,11 @@
 """Materialising a commit for the sandbox: plain read-only files, no filters, no hooks, nothing outside the target."""
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 
 from infraxys.resources.errors import ResourceError, TooLarge
@@ -13,6 +15,7 @@ from infraxys.spec.snapshot import FileEntry
 MAX_TOTAL = 2 * 1024**3
 MAX_FILE = 100 * 1024**2
 MAX_LINK = 4000
+LEFTOVER_SECONDS = 3600
 
 
 def export_tree(mirror: Mirror, commit: str, target: Path, *, max_total: int = MAX_TOTAL) -> list[str]:
@@ -24,6 +27,7 @@ def export_tree(mirror: Mirror, commit: str, target: Path, *, max_total: int = M
     if target.exists():
         return []
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target.parent)
     fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
         skipped = _write(mirror, commit, fresh, max_total)
@@ -39,6 +43,14 @@ def export_tree(mirror: Mirror, commit: str, target: Path, *, max_total: int = M
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return skipped
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed have left; nobody writes one export for that long."""
+    for leftover in folder.glob(".export-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write(mirror: Mirror, commit: str, root: Path, max_total: int) -> list[str]:

@@ -43,7 +43,8 @@ _REASONS = (
     (re.compile(r"dubious ownership"), "foreign_owner",
      "it belongs to another account of this machine; add it to safe.directory in Git's configuration"),
     (re.compile(r"couldn't find remote ref|Remote branch .* not found"), "unknown_branch", "the branch does not exist"),
-    (re.compile(r"repository '[^']*' not found|not appear to be a git repository|gitfile|does not exist|[Nn]ot valid: is this|"
+    (re.compile(r"repository '[^']*' not found|not appear to be a git repository|gitfile|does not exist|"
+                r"[Nn]ot valid: is this|"
                 r"error: 404\b"),
      "unknown_repository", "there is no such repository, or it needs credentials"),
     (re.compile(r"signal 25|File size limit|exceeds maximum"), "too_large", "it is larger than this server accepts"),
@@ -181,11 +182,13 @@ async def list_branches(
     timeout: float = 60.0,  # noqa: ASYNC109 - passed on
     settings: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Ask a remote for its branches and their commits."""
+    """Ask a remote for its branches and their commits; names that are not UTF-8 are left out."""
     arguments = ["ls-remote", "--heads", "--end-of-options", url]
     output = await run_git(arguments, what=what, timeout=timeout, settings=settings)
     branches = {}
-    for line in output.decode(errors="replace").splitlines():
-        commit, _, reference = line.partition("\t")
-        branches[reference.removeprefix("refs/heads/")] = commit
+    for line in output.split(b"\n"):
+        commit, _, reference = line.partition(b"\t")
+        with contextlib.suppress(UnicodeDecodeError):
+            if reference:
+                branches[reference.decode().removeprefix("refs/heads/")] = commit.decode()
     return branches

@@ -285,11 +285,11 @@ class Mirror:
         """Delete the repository; a fetch that is going on fails."""
         with self._lock:
             self._opened = None
-            gone = self.path.with_name(f".removed-{os.getpid()}-{self.path.name}")
+            gone = self.path.with_name(f".removed-{self.path.name}")
+            shutil.rmtree(gone, ignore_errors=True)  # left by a process that was killed
             with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(gone, ignore_errors=True)
                 self.path.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _repository(self) -> pygit2.Repository:
         """Give the open repository; to be called, and its objects used, with the lock held."""

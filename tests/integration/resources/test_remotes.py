@@ -1,7 +1,7 @@
 """Fetching over the network: what the host's configuration does, what servers answer, what is never contacted."""
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from factories.remotes import HttpRemote, SilentRemote, http_remote, publish
 from factories.repositories import GitRepository, module_files
-
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import Closure, ModuleStore
 
@@ -142,7 +142,8 @@ def json_quote(text: str) -> str:
 
 def test_the_hosts_rewriting_of_urls_is_used(tmp_path: Path, repository: GitRepository) -> None:
     (tmp_path / "gitconfig").write_text(
-        f'[url "file://{tmp_path}/www/"]\n\tinsteadOf = https://git.example.invalid/\n\tinsteadOf = git@git.example.invalid:\n'
+        f'[url "file://{tmp_path}/www/"]\n\tinsteadOf = https://git.example.invalid/\n'
+        "\tinsteadOf = git@git.example.invalid:\n"
     )
     store = make_store(tmp_path)
     for url in ("https://git.example.invalid/org/main.git", "git@git.example.invalid:org/main.git"):
@@ -152,7 +153,8 @@ def test_the_hosts_rewriting_of_urls_is_used(tmp_path: Path, repository: GitRepo
 
 def test_rewriting_to_a_program_is_refused_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "gitconfig").write_text(
-        f'[url "ext::touch {tmp_path}/pwned "]\n\tinsteadOf = https://git.example.invalid/\n[protocol "ext"]\n\tallow = always\n'
+        f'[url "ext::touch {tmp_path}/pwned "]\n\tinsteadOf = https://git.example.invalid/\n'
+        '[protocol "ext"]\n\tallow = always\n'
     )
     assert failure(fetch(make_store(tmp_path), "https://git.example.invalid/org/main")).code == "git_failed"
     assert not (tmp_path / "pwned").exists()
@@ -203,12 +205,10 @@ def test_a_certificate_of_nobody_is_not_trusted(tmp_path: Path, repository: GitR
 def _certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     certificate = (
-        x509.CertificateBuilder(
-            name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1)
-        )
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(1))
         .add_extension(address, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -81,7 +81,8 @@ def test_one_broken_file_is_reported_and_the_rest_loads(reader: Reader) -> None:
     assert {("packets/broken/packet.json", "not_json"), ("packets/latin/packet.json", "not_utf8"),
             ("packets/nothing/packet.json", "missing_file"), ("roles/list/role.json", "wrong_type"),
             ("environments/demo/bad/container.json", "not_json"),
-            ("environments/none/environment.json", "missing_file"), ("module.json", "not_json")} <= found(snapshot)  # fmt: skip
+            ("environments/none/environment.json", "missing_file"),
+            ("module.json", "not_json")} <= found(snapshot)  # fmt: skip
     broken = next(problem for problem in snapshot.problems if problem.file == "packets/broken/packet.json")
     assert (broken.line, broken.column) == (3, 12)
     assert list(snapshot.packets) == ["demo-packet"]
