@@ -256,6 +256,33 @@ def test_concurrent_fetches_of_one_module_wait_for_one_another(store: ModuleStor
         assert closure.modules[MAIN].branches == {"master": commit}
 
 
+def test_threads_read_while_a_fetch_moves_the_branch(store: ModuleStore, repository: GitRepository) -> None:
+    commits = [repository.commit({"packets/p/packet.json": packet("p0")})]
+    fetch(store, repository.url)
+    done = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not done.is_set() or not reads:
+            index = len(commits) - 1
+            store._snapshots.clear()
+            assert list(store.snapshot(MAIN, commits[index]).packets) == [f"p{index}"]
+            assert store.mirror(MAIN).branches()["master"]
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for index in range(1, 8):
+                commit = repository.commit({"packets/p/packet.json": packet(f"p{index}")}, orphan=index % 2 == 0)
+                assert not fetch(store, repository.url).failures
+                commits.append(commit)
+        finally:
+            done.set()
+        assert all(reader.result() for reader in readers)
+
+
 def test_snapshots_are_kept_within_their_memory(store: ModuleStore, repository: GitRepository) -> None:
     commits = []
     for index in range(3):
@@ -275,6 +302,10 @@ def test_a_hosted_module_is_made_from_a_directory(store: ModuleStore, tmp_path: 
     (source / "run.sh").write_text("true\n")
     (source / "run.sh").chmod(0o755)
     (source / "secret").symlink_to("/etc/shadow")
+    (source / ".git/objects").mkdir(parents=True)
+    (source / ".git/config").write_text("")
+    (source / "empty/deep").mkdir(parents=True)
+    os.mkfifo(source / "pipe")
     module = ModuleId("infraxys", "examples", "start")
     commit = store.create_hosted(module, source, "main", "Start.")
     assert store.create_hosted(module, source, "main", "Start.") == commit
