@@ -207,6 +207,7 @@ def _main(folder: Path, url: str, executor: str, slots: int, mode: str) -> None:
         beat_seconds=BEAT,
         dead_after_seconds=DEAD_AFTER,
     )
+    reaper.announce()
     engine.start()
     reaper.start()
     emit({"what": "ready", "executor": executor})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import sqlalchemy as sa
 from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
 
@@ -39,6 +40,7 @@ class DurableEngine:
         self._line = Line(slots)
         self._dbos: Any = None
         self._queue: Queue | None = None
+        self._storage: sa.Engine | None = None
         self._pace = threading.Event()
         self._pacer = threading.Thread(target=self._keep_pace, name="engine-pace", daemon=True)
         self._ended: set[str] = set()
@@ -46,9 +48,14 @@ class DurableEngine:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the database, bring it up to date and be ready for `submit`. What waits in the queue begins to start."""
+        """Open the database, bring it up to date and be ready for `submit`.
+
+        What waits in the queue starts from now on, so the host must be ready to execute, and with several processes
+        this one must have said that it is alive (`Reaper.announce`).
+        """
         route_logging()
         config = configuration(self._url, self.executor_id)
+        self._storage = config.get("system_database_engine")
         workflow.bind(workflow.Interpreter(self._host, self._line))
         self._dbos = DBOS(config=config)
         DBOS.listen_queues([QUEUE])
@@ -69,6 +76,8 @@ class DurableEngine:
         if not self._line.wait_until_idle(grace_seconds):
             log.warning("stopping while runs execute; the next start goes on with them")
         DBOS.destroy()
+        if self._storage is not None:
+            self._storage.dispose()
         workflow.bind(None)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
@@ -145,7 +154,10 @@ class DurableEngine:
 
     def knows(self, run_ids: list[str]) -> set[str]:
         """Tell which runs the engine has a record of."""
-        return {status.workflow_id for status in self._list(workflow_ids=run_ids)} if run_ids else set()
+        known: set[str] = set()
+        for start in range(0, len(run_ids), _BATCH):
+            known.update(status.workflow_id for status in self._list(workflow_ids=run_ids[start : start + _BATCH]))
+        return known
 
     def forget(self, run_ids: list[str]) -> None:
         """Delete the records of runs that have ended; others are kept."""

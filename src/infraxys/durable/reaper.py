@@ -52,6 +52,10 @@ class Reaper:
             threading.Thread(target=self._repeat, args=(work,), name=name, daemon=True) for name, work in works.items()
         ]
 
+    def announce(self) -> None:
+        """Say "alive" for the first time. Call it before the engine starts, which may begin to execute at once."""
+        self._beat()
+
     def start(self) -> None:
         """Say "alive", take over once, then go on in threads. Call it after the engine's start. Raises what fails."""
         self._beat()

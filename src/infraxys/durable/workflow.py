@@ -43,6 +43,13 @@ class Interpreter:
             if _is_cancelled(run_id):
                 self._finish(run_id, [*outcomes, StepOutcome(Status.CANCELLED, None)])
             raise
+        except Exception as error:
+            if self._line.is_closed:
+                # Its outcome came too late to be recorded: the next start goes on from what was.
+                raise Abandoned from error
+            log.exception("a run could not be executed to its end run_id=%s", run_id)
+            self._finish(run_id, [*outcomes, StepOutcome(Status.LOST, None)])
+            raise
         finally:
             self._line.leave(slot)
         return outcomes[-1].status.value if outcomes else ""

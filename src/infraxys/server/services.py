@@ -11,12 +11,13 @@ from fastapi import FastAPI
 
 from infraxys.durable.engine import DurableEngine
 from infraxys.durable.reaper import Reaper
-from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits
+from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.dummy import DummyBackend
 from infraxys.engine.plan import PlannedModule
 from infraxys.engine.runtime import StepRuntime
 from infraxys.kit.clock import new_id
+from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
 from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.tokens import TokenKey
@@ -68,6 +69,9 @@ class Services:
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
+        # From here on runs of an earlier process may start: they need the modules, and others must know who has them.
+        await asyncio.to_thread(self._reaper.announce)
+        await asyncio.to_thread(self.engine.start)
         await asyncio.to_thread(self.runs.reconcile)
         await asyncio.to_thread(self._reaper.start)
         self._on_ready(self)
@@ -104,7 +108,6 @@ class Services:
             rest_endpoint=f"{scheme}://localhost:{settings.port}/api/v1",
         )
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
-        await asyncio.to_thread(self.engine.start)
         loop = asyncio.get_running_loop()
         alone = self.database.is_sqlite and settings.engine.startswith("sqlite")
         heartbeats = None if alone else DatabaseHeartbeats(self.database, socket.gethostname(), os.getpid())
@@ -127,7 +130,10 @@ class Services:
         self.runs.execution.stop_all()
 
     def _export(self, module: PlannedModule) -> Path:
-        return self.store.export(module.path.module, module.commit)
+        try:
+            return self.store.export(module.path.module, module.commit)
+        except ResourceError as error:
+            raise StartFailed(str(error)) from error
 
     async def readiness(self) -> tuple[bool, str]:
         """Tell whether runs can be taken, and if not, why."""

@@ -283,3 +283,32 @@ def test_a_priority_out_of_range_is_refused(start_engine, tmp_path, priority):
         running.engine.submit(plan(tmp_path, "r", "ok"), priority)
     release(tmp_path, "first")
     running.events.wait("finished")
+
+
+def test_a_run_that_the_engine_fails_to_execute_is_ended_as_lost(start_engine, tmp_path, caplog):
+    running = start_engine()
+    running.host.step_count = lambda run_id: f"no number for {run_id}"
+    running.engine.submit(plan(tmp_path, "r", "ok"))
+    assert running.events.wait("finished")[0]["statuses"] == ["LOST"]
+    assert "a run could not be executed to its end run_id=r" in caplog.text
+
+
+def test_a_step_that_ends_after_the_stop_is_not_recorded_as_an_end(start_engine, tmp_path):
+    first = start_engine("e1")
+    first.engine.submit(plan(tmp_path, "r", "hold"))
+    first.events.wait("started")
+    first.engine.stop(0)
+    release(tmp_path, "r")
+    first.events.wait("ended")
+    second = start_engine("e2")
+    assert second.engine.unfinished_elsewhere() == {"e1": ["r"]}
+    second.engine.take_over("e1", ["r"])
+    assert second.events.wait("finished")[0]["statuses"] == ["LOST"]
+    assert first.events.of("finished") == []
+
+
+def test_many_runs_are_asked_for_at_once(start_engine, tmp_path):
+    running = start_engine()
+    running.engine.submit(plan(tmp_path, "r", "ok"))
+    running.events.wait("finished")
+    assert running.engine.knows([*(f"x{number}" for number in range(1000)), "r"]) == {"r"}
