@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from infraxys.spec.problem import Problem
+from infraxys.spec.problem import Problem, quoted
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 100
@@ -135,7 +135,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Refused("duplicate_key", f"key '{key[:100]}' stands twice in one object; remove one")
+                raise _Refused("duplicate_key", f"key {quoted(key)} stands twice in one object; remove one")
             seen.add(key)
     return value
 
@@ -242,27 +242,27 @@ def _walk(text: str, wanted: Node) -> Iterator[tuple[Location, int]]:
     stack: list[tuple[str | int | None, Node | None]] = []
     expects_key = False
     for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token == ":":
+        mark = match.group()
+        if mark == ":":
             continue
-        if token == ",":
+        if mark == ",":
             part, below = stack[-1]
             stack[-1] = (part + 1 if isinstance(part, int) else None, below)
             expects_key = not isinstance(part, int)
-        elif token in {"}", "]"}:
+        elif mark in {"}", "]"}:
             stack.pop()
             expects_key = False
         elif expects_key:
             below = stack[-1][1]
-            stack[-1] = (json.loads(token) if below else "", below)
+            stack[-1] = (json.loads(mark) if below else "", below)
             expects_key = False
         else:
             node = _wanted_here(stack, wanted)
             if node is not None:
                 yield tuple(part for part, _ in stack if part is not None), match.start()
-            if token in {"{", "["}:
-                stack.append((0 if token == "[" else None, node))
-                expects_key = token == "{"
+            if mark in {"{", "["}:
+                stack.append((0 if mark == "[" else None, node))
+                expects_key = mark == "{"
 
 
 def _wanted_here(stack: list[tuple[str | int | None, Node | None]], wanted: Node) -> Node | None:

@@ -17,9 +17,12 @@ NEVER_EXPORTED = frozenset(
         "CLASSPATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "RUN_GUID", "INFRAXYS_ROOT",
         "MODULES_ROOT", "ENVIRONMENTS_ROOT", "ENVIRONMENT_DIR", "INSTANCE_DIR", "APPLICATION_USER", "INTERACTIVE",
         "STEP_IDEMPOTENCY_KEY", "FUNCNAME", "GROUPS", "DIRSTACK", "RANDOM", "SECONDS", "LINENO", "OPTARG", "OPTIND",
-        "OPTERR", "PIPESTATUS", "REPLY",
+        "OPTERR", "PIPESTATUS", "REPLY", "BASH", "BASHPID", "TMOUT", "POSIXLY_CORRECT", "LESSOPEN", "LESSCLOSE",
+        "FPATH", "ZDOTDIR", "SRANDOM", "EPOCHSECONDS", "EPOCHREALTIME", "HISTCMD", "PERL5DB", "MAKEFLAGS", "AWKPATH",
+        "AWKLIBPATH", "LUA_INIT", "PHPRC", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "PS0", "PS3",
     }
 )  # fmt: skip
+RESERVED_DIRECTORIES = frozenset({"environment.auto", "container.auto"})  # hold files of the generation itself
 _NEVER_PREFIXES = ("LD_", "DYLD_", "BASH_", "PYTHON", "GIT_", "SSH_", "LC_")
 
 
@@ -52,27 +55,33 @@ def container_name(directory: str) -> str:
 
 def environment_directory(name: str, environment_id: str) -> str:
     """Name the directory of a generated environment: escaped name, `_`, id."""
-    return _bounded(f"{_escape(name, space='_')}_{_escape(environment_id, space='_')}")
+    return _with_id(name, environment_id)
 
 
 def container_directory(name: str) -> str:
-    """Name the directory of a container: `+` for a space."""
-    return _bounded(_escape(name.replace("+", "%2B"), space="+", keep="%") if "+" in name else _escape(name, space="+"))
+    """Name the directory of a container: `+` for a space. It is never that of an environment's own files."""
+    directory = _bounded(_escape(name).replace("%20", "+"))
+    return directory.replace(".", "%2E") if directory in RESERVED_DIRECTORIES else directory
 
 
 def instance_directory(label: str, instance_id: str) -> str:
     """Name the directory of an instance: escaped label, `_`, id."""
-    return _bounded(f"{_escape(label[:80], space='_')}_{_escape(instance_id, space='_')}")
+    return _with_id(label[:80], instance_id)
 
 
-def _escape(text: str, *, space: str, keep: str = "") -> str:
-    """Percent-encode everything that is special in a path or a shell; distinct texts stay distinct but for spaces."""
-    escaped = quote(text, safe=f" @:,={keep}", errors="replace").replace(" ", space)
-    return escaped if not escaped.startswith((".", "-")) else f"%{ord(escaped[0]):02X}{escaped[1:]}"
+def _with_id(name: str, unique: str) -> str:
+    """Join an escaped name (`_` for a space) and an id. Of two ids, no name makes one directory."""
+    return _bounded(f"{_escape(name).replace('%20', '_')}_{_escape(unique).replace('_', '%5F')}")
+
+
+def _escape(text: str) -> str:
+    """Percent-encode everything that is special in a path or a shell; distinct texts stay distinct."""
+    escaped = quote(text, safe="@,=", errors="replace").replace("~", "%7E")
+    return f"%{ord(escaped[0]):02X}{escaped[1:]}" if escaped.startswith((".", "-")) else escaped
 
 
 def _bounded(name: str) -> str:
-    """Shorten a name that a file system would refuse, keeping it distinct."""
+    """Shorten a name that a file system would refuse, keeping it distinct: `~` is in no other name."""
     if len(name) <= MAX_NAME:
-        return name or "_"
-    return f"{name[: MAX_NAME - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        return name or "%00"
+    return f"{name[: MAX_NAME - 33]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"

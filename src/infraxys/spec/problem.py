@@ -25,3 +25,9 @@ class Problem:
         position = "" if self.line is None else f":{self.line}" + ("" if self.column is None else f":{self.column}")
         prefix = f"{self.where}: " if self.where else ""
         return f"{self.file}{position}: {prefix}{self.message}"
+
+
+def quoted(text: str, limit: int = 100) -> str:
+    """Show a text from a file in a message: between quotes, one line, nothing hidden in it, of bounded length."""
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text[: limit + 1])
+    return f"'{shown}'" if len(text) <= limit else f"'{shown[:limit]}...'"
