@@ -1,21 +1,24 @@
 """Executing one planned step: prepare its file tree, run it in a backend, write its log, clear everything away."""
 
 import asyncio
-import json
-import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+import logging
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Exit, Limits, Mount, StartFailed
+from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
-from infraxys.engine.plan import Plan, PlannedModule, PlannedStep, RenderedEnvironment
+from infraxys.engine.materialise import EnvironmentStore
+from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
+from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out
 from infraxys.engine.status import Status
+from infraxys.kit.clock import utc_now
 
-ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
+__all__ = ["ENVIRONMENT", "ROOT", "Export", "PreparedStep", "RunContext", "StepResult", "StepRuntime", "Stopper"]
+
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -25,24 +28,8 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "TAR_OPTIONS": "--no-same-owner",
 }
-MAX_ENVIRONMENTS = 64  # rendered environments kept on disk
+logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given."""
-
-    run_id: str
-    argument: bytes
-    user_name: str
-    user_full_name: str
-    grants: tuple[str, ...]
-    teams: tuple[str, ...] = ()
-    is_interactive: bool = False
-    workflow_name: str | None = None
-    timeout_seconds: float | None = None
-    rest_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +55,10 @@ class Stopper:
             if self._stop is not None:
                 self._stop()
 
+    def release(self) -> None:
+        """Say that what had started has ended."""
+        self._stop = None
+
     def bind(self, stop: Callable[[], None]) -> None:
         """Say how to end what has just started."""
         self._stop = stop
@@ -75,8 +66,24 @@ class Stopper:
             stop()
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedStep:
+    """A step whose files are on disk, or `problem`, the reason why they are not."""
+
+    plan: Plan
+    index: int
+    run: RunContext
+    folder: Path
+    action: ActionSpec | None
+    problem: str = ""
+
+
 class StepRuntime:
-    """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts."""
+    """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
+
+    `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
+    With `says_end` the log of a step ends with the lines that consoles show; without, it is the action's output alone.
+    """
 
     def __init__(
         self,
@@ -87,153 +94,101 @@ class StepRuntime:
         limits: Limits | None = None,
         network: bool = True,
         grace_seconds: float = 10.0,
+        says_end: bool = False,
     ) -> None:
         self._backend, self._export = backend, export
-        self._environments, self._runs = work / "environments", work / "runs"
-        self._core, self._empty = work / "core", work / "empty"
+        self._environments = EnvironmentStore(work / "environments")
+        self._runs, self._core, self._empty = work / "runs", work / "core", work / "empty"
         self._limits = limits or Limits()
         self._network = network
-        self._grace = grace_seconds
-        self._known: dict[str, Path] = {}
-        self._clearing: set[asyncio.Task[None]] = set()
+        self._grace, self._says_end = grace_seconds, says_end
+        self._exported: dict[PlannedModule, Path] = {}
+        self._clearing: set[asyncio.Future[None]] = set()
 
     def prepare(self) -> None:
-        """Make the folders and lay out what every action sees. Blocks; once at start."""
-        for folder in (self._environments, self._runs, self._empty):
-            folder.mkdir(parents=True, exist_ok=True)
+        """Make the folders, empty, and lay out what every action sees. Blocks; once at start."""
+        self._environments.prepare()
+        for folder in (self._runs, self._empty, self._core):
+            remove_tree(folder)
+            folder.mkdir(parents=True)
             folder.chmod(0o755)
-        shutil.rmtree(self._core, ignore_errors=True)
-        with resources.as_file(resources.files("infraxys.core")) as packaged:
-            shutil.copytree(packaged, self._core, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
-        for path in [self._core, *self._core.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        for file in resources.files("infraxys.core").iterdir():
+            if file.is_file() and not file.name.endswith(".py"):
+                (self._core / file.name).write_bytes(file.read_bytes())
+                (self._core / file.name).chmod(0o755)
 
-    def lay_out(self, plan: Plan, index: int, run: RunContext) -> ActionSpec:
-        """Put on disk what step `index` of a plan sees, and say how it is executed. Blocks; call it from a thread.
-
-        `execute` clears it away again; without it, `clear` does.
-        """
+    def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
+        """Put on disk what step `index` of a plan sees. Blocks; called in threads. `execute` must follow."""
         step = plan.steps[index]
-        folder = self._folder(run.run_id, index)
-        environment = self._known.get(plan.rendered.digest)
-        if environment is None or not environment.exists():
-            environment = self._materialise(plan.rendered)
-        modules = [(module, self._exported(module)) for module in step.modules]
-        self._write_private(folder, environment, step, run)
-        return self._spec(folder, environment, plan, step, run, modules)
-
-    async def execute(
-        self,
-        action: ActionSpec,
-        step: PlannedStep,
-        index: int,
-        run: RunContext,
-        log: LogWriter,
-        stopper: Stopper | None = None,
-    ) -> StepResult:
-        """Execute what `lay_out` prepared. What the action does is never an exception."""
-        stopper = stopper or Stopper()
+        folder = self._runs / run.run_id / str(index)
+        acquired = False
         try:
-            if stopper.reason is not None:
-                return StepResult(stopper.reason, None, "cancelled before it started")
-            return await self._run(action, index, step, run, log, stopper)
+            modules = [(module, self._module(module)) for module in step.modules]
+            environment = self._environments.acquire(plan.rendered)
+            acquired = True
+            lay_out(folder, environment, step, run)
+            action = self._spec(folder, environment, plan, step, run, modules)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
+            if acquired:
+                clear(folder)
+                self._environments.release(plan.rendered)
+            return PreparedStep(plan, index, run, folder, None, reason(error))
+        return PreparedStep(plan, index, run, folder, action)
+
+    async def execute(self, prepared: PreparedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
+        """Execute what `lay_out` prepared, and clear it away. What the action does is never an exception."""
+        step = prepared.plan.steps[prepared.index]
+        try:
+            result = await self._execute(prepared, step, log, stopper or Stopper())
         except StartFailed as error:
-            return StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {error}")
+            result = StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {error}")
         finally:
-            self._clear_later(self._folder(run.run_id, index))
-
-    def _folder(self, run_id: str, index: int) -> Path:
-        return self._runs / run_id / str(index)
-
-    def _clear_later(self, folder: Path) -> None:
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(clear, folder))
-        self._clearing.add(task)
-        task.add_done_callback(self._clearing.discard)
+            if prepared.action is not None:
+                task = asyncio.ensure_future(asyncio.to_thread(self._clear, prepared))
+                self._clearing.add(task)
+                task.add_done_callback(self._clearing.discard)
+        if self._says_end:
+            log.note(prepared.index, last_lines(prepared.plan, step, result))
+        return result
 
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone."""
-        await asyncio.gather(*self._clearing, return_exceptions=True)
+        await asyncio.gather(*self._clearing)
 
-    async def _run(
-        self, spec: ActionSpec, index: int, step: PlannedStep, run: RunContext, log: LogWriter, stopper: Stopper
-    ) -> StepResult:
+    def _clear(self, prepared: PreparedStep) -> None:
+        clear(prepared.folder)
+        self._environments.release(prepared.plan.rendered)
+
+    async def _execute(self, prepared: PreparedStep, step: PlannedStep, log: LogWriter, stopper: Stopper) -> StepResult:
+        if stopper.reason is not None:
+            return StepResult(stopper.reason, None, f"step '{step.name}' was cancelled before it started")
+        if prepared.action is None:
+            raise StartFailed(prepared.problem)
         loop = asyncio.get_running_loop()
-        execution = await self._backend.start(spec)
+        execution = await self._backend.start(prepared.action)
         ending: list[asyncio.Task[None]] = []
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
-        limit = step.timeout_seconds if run.timeout_seconds is None else min(step.timeout_seconds, run.timeout_seconds)
+        limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         try:
             async for chunk in execution.output():
-                log.write(index, chunk.stream, chunk.data)
+                log.write(prepared.index, chunk.stream, chunk.data)
             end = await execution.wait()
+        except BaseException:  # the server itself is ending: nobody would ever end the action
+            await execution.terminate(0)
+            await execution.wait()
+            raise
         finally:
             timer.cancel()
-            for task in ending:
-                await task
+            stopper.release()
+            await asyncio.gather(*ending)
         return describe(end, stopper.reason, step, limit)
 
-    def _exported(self, module: PlannedModule) -> Path:
-        key = f"{module.path.module}@{module.commit}"
-        path = self._known.get(key)
+    def _module(self, module: PlannedModule) -> Path:
+        path = self._exported.get(module)
         if path is None or not path.exists():
-            path = self._known[key] = self._export(module)
+            path = self._exported[module] = self._export(module)
         return path
-
-    def _materialise(self, rendered: RenderedEnvironment) -> Path:
-        """Write a rendered environment to disk, once for each content."""
-        target = self._environments / rendered.digest
-        if not target.exists():
-            fresh = Path(tempfile.mkdtemp(dir=self._environments, prefix=".new-"))
-            (fresh / rendered.directory).mkdir()
-            for file in rendered.files:
-                path = fresh / file.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(file.content)
-                path.chmod(0o555 if file.executable else 0o444)
-            for path in fresh.rglob("*"):
-                if path.is_dir():
-                    path.chmod(0o755)
-            fresh.chmod(0o755)
-            try:
-                fresh.rename(target)
-            except OSError:
-                shutil.rmtree(fresh, ignore_errors=True)  # another run was faster
-            self._forget_old_environments()
-        self._known[rendered.digest] = target
-        return target
-
-    def _forget_old_environments(self) -> None:
-        """Keep the newest rendered environments; one that an action still sees stays until it is not used."""
-        kept = sorted(self._environments.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in kept[MAX_ENVIRONMENTS:]:
-            self._known.pop(path.name, None)
-            shutil.rmtree(path, ignore_errors=True)
-
-    def _write_private(self, folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
-        """Write what only this step sees: its argument, its user, its variables, its own instance directory."""
-        system = folder / "system"
-        (system / "custom").mkdir(parents=True)
-        (system / "custom" / "arguments.json").write_bytes(run.argument)
-        user = {
-            "username": run.user_name,
-            "full_name": run.user_full_name,
-            "grants": list(run.grants),
-            "teams": list(run.teams),
-            "projects": [],
-        }
-        (system / "current_user.json").write_text(json.dumps(user))
-        (system / "grants").write_text("\n".join(run.grants) + "\n")
-        (system / "has_grant").symlink_to(f"{ROOT}/core/has_grant")
-        variables = {**step.attributes, **step.variables, **run_variables(step, run)}
-        (system / "environment.sh").write_text(shell_exports(variables))
-        source = environment / step.directory
-        if source.is_dir():
-            shutil.copytree(source, folder / "instance", symlinks=True)
-        else:
-            (folder / "instance").mkdir()
-        for path in (folder / "instance").rglob("*"):
-            path.chmod(path.stat().st_mode | 0o200)
 
     def _spec(
         self,
@@ -265,38 +220,14 @@ class StepRuntime:
         )
 
 
-def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
-    """Give the variables that belong to the run rather than to the plan."""
-    environment, container, instance = step.directory.split("/", 2)
-    variables = {
-        "APPLICATION_USER": run.user_name,
-        "INTERACTIVE": "true" if run.is_interactive else "false",
-        "RUN_GUID": run.run_id,
-        "STEP_IDEMPOTENCY_KEY": f"{run.run_id}-{step.id}",
-        "INFRAXYS_ROOT": ROOT,
-        "MODULES_ROOT": f"{ROOT}/modules",
-        "ENVIRONMENTS_ROOT": f"{ROOT}/environments",
-        "ENVIRONMENT_DIR": f"{ROOT}/environments/{environment}",
-        "CONTAINER_DIR": f"{ROOT}/environments/{environment}/{container}",
-        "INSTANCE_DIR": f"{ROOT}/environments/{environment}/{container}/{instance}",
-        "THREAD_NUMBER": "1",
-        "thread_number": "1",
-        "ON_PROVISIONING_SERVER": "true",
-    }
-    if run.workflow_name is not None:
-        variables["WORKFLOW"] = run.workflow_name
-    if run.rest_endpoint is not None:
-        variables["INFRAXYS_REST_ENDPOINT"] = run.rest_endpoint
-    return variables
-
-
-def shell_exports(variables: Mapping[str, str]) -> str:
-    """Write variables as a shell reads them back unchanged. NUL cannot be in a variable and is left out."""
-    lines = []
-    for name, value in variables.items():
-        quoted = shlex.quote(value.replace("\0", ""))
-        lines.append(f"export {name}={quoted}\n")
-    return "".join(lines)
+def reason(error: Exception) -> str:
+    """Say why the files of a step are not there, without the server's paths."""
+    if isinstance(error, StartFailed):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"the server cannot write its files: {error.strerror or type(error).__name__}"
+    logger.error("step_not_prepared", exc_info=error)
+    return "the server failed to prepare it; the server's log has the reason"
 
 
 def describe(end: Exit, reason: Status | None, step: PlannedStep, limit: float) -> StepResult:
@@ -311,13 +242,32 @@ def describe(end: Exit, reason: Status | None, step: PlannedStep, limit: float) 
         return StepResult(Status.FAILED, end.code, f"step '{step.name}' used more memory than allowed and was killed")
     if end.code == 0:
         return StepResult(Status.SUCCESS, 0)
-    return StepResult(Status.FAILED, end.code, f"step '{step.name}': Command failed with exit status {end.code}")
+    message = f"step '{step.name}': Command failed with exit status {end.code}{signal_hint(end.code)}"
+    return StepResult(Status.FAILED, end.code, message)
 
 
-def clear(folder: Path) -> None:
-    """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed."""
-    shutil.rmtree(folder, ignore_errors=True)
+def signal_hint(code: int | None) -> str:
+    """Name the signal that an exit status may stand for. A program may also have exited with such a status itself."""
     try:
-        folder.parent.rmdir()
-    except OSError:
-        return
+        return f" (as after {signal.Signals((code or 0) - 128).name})"
+    except ValueError:
+        return ""
+
+
+def last_lines(plan: Plan, step: PlannedStep, result: StepResult) -> str:
+    """Write what stands at the end of a step's log, in the words that readers of such logs know."""
+    now = utc_now()
+    stamp = f"{now:%d-%m-%Y %H:%M:%S},{now.microsecond // 1000:03d}"
+    is_plain_failure = result.status is Status.FAILED and result.exit_code and "Command failed" in result.message
+    lines = [] if is_plain_failure or not result.message else [one_line(result.message)]
+    if result.exit_code:
+        lines.append(f"Command failed with exit status {result.exit_code}")
+    word = "finished" if result.status is Status.SUCCESS else "failed"
+    label = step.variables.get("action_label", step.name)
+    lines.append(f"[{stamp}] ----- {word}: {one_line(plan.environment_name)} - {one_line(label)} ---")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def one_line(text: str) -> str:
+    """Make a text safe to stand in a line of a log: names come from repositories."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
-from infraxys.engine.backends.base import ActionSpec
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
-from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
+from infraxys.engine.runtime import PreparedStep, RunContext, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
 from infraxys.server.catalog.catalog import Catalog, Target
@@ -179,21 +178,19 @@ class RunExecution:
 
     def _lay_out_and_execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
         """Prepare in this thread, execute on the event loop."""
-        try:
-            action = self._runtime.lay_out(active.plan, index, active.context)
-            execution = self._execute(active, action, run_id, index)
-            return asyncio.run_coroutine_threadsafe(execution, self._watchers.loop).result()
-        except Exception:  # whatever it is, the run has to end, and the log of the server says why
-            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
-            return StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
+        prepared = self._runtime.lay_out(active.plan, index, active.context)
+        return asyncio.run_coroutine_threadsafe(self._execute(active, prepared, run_id), self._watchers.loop).result()
 
-    async def _execute(self, active: ActiveRun, action: ActionSpec, run_id: str, index: int) -> StepResult:
+    async def _execute(self, active: ActiveRun, prepared: PreparedStep, run_id: str) -> StepResult:
         """Execute on the event loop; closes the log behind the last step."""
         if active.writer is None:
             active.writer = LogWriter(self.log_path(run_id), max_bytes=self._log_limit)
-        step = active.plan.steps[index]
-        result = await self._runtime.execute(action, step, index, active.context, active.writer, active.stopper)
-        if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
+        try:
+            result = await self._runtime.execute(prepared, active.writer, active.stopper)
+        except Exception:  # whatever it is, the run has to end, and the log of the server says why
+            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, prepared.index)
+            result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
+        if result.status is not Status.SUCCESS or prepared.index == len(active.plan.steps) - 1:
             active.log_end = active.writer.close()
         return result
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from infraxys.engine.logs import LogReader, to_ndjson
+from infraxys.engine.logs import LogReader, incomplete, to_ndjson
 from infraxys.engine.status import FINAL, Status
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
@@ -161,14 +161,14 @@ async def get_run_log(
     runs = runs_of(request)
     record = await runs.get(run_id)
     reader = runs.execution.reader(run_id)
-    length = reader.length
+    length = reader.length if form == "text" else reader.whole_characters(reader.length)
     headers = log_headers(record, length)
     position = None if step is None else step - 1
     if form == "ndjson":
-        lines = (to_ndjson(with_text_time(item)) for item in reader.records(offset, position))
+        lines = (to_ndjson(with_text_time(item)) for item in reader.records(offset, position, length))
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
     if position is not None:
-        parts = reader.steps_text(position)
+        parts = reader.steps_text(position, offset, length)
         return StreamingResponse(stripped(parts) if strip else parts, media_type="text/plain", headers=headers)
     wanted = request.headers.get("range")
     if wanted is not None:
@@ -285,8 +285,11 @@ async def events(runs: Runs, record: RunRecord, offset: int) -> AsyncIterator[st
             is_final = Status(record["status"]) in FINAL
             reader = runs.execution.reader(run_id)
             while data := await asyncio.to_thread(reader.read, offset):
-                yield log_event(offset, data)
-                offset += len(data)
+                whole = data[: len(data) - incomplete(data)]  # no event ends inside of a character
+                if not whole and not is_final:
+                    break
+                yield log_event(offset, whole or data)
+                offset += len(whole or data)
             if is_final:
                 yield end_event(record, offset)
                 return
