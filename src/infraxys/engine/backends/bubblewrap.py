@@ -35,24 +35,23 @@ ENVIRONMENT = {
     "TERM": "dumb",
 }
 SWEEP_SECONDS = 5.0
+IN_CONTAINER = "in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
 NO_NAMESPACES = (
     "user namespaces are not allowed here: sysctl kernel.unprivileged_userns_clone=1 and user.max_user_namespaces, "
-    "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; in a container start it with "
-    "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+    f"on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; {IN_CONTAINER}"
 )
 HINTS = {  # what is said: how to mend it
-    "mount proc": "in a container, start it with --security-opt seccomp=unconfined "
-    "--security-opt systempaths=unconfined",
+    "mount proc": IN_CONTAINER,
+    "Failed to make / slave": f"mounting is not allowed here; {IN_CONTAINER}",
     "new namespace": NO_NAMESPACES,
     "uid map": NO_NAMESPACES,
-    "Failed to make / slave": NO_NAMESPACES,
+    "RTM_NEWADDR": NO_NAMESPACES,
     "pivot_root": "the root file system is an initramfs; start in a container or on a real root file system",
     "setpriv": "this process is root without the right to change to the accounts of the sandbox; give it CAP_SETUID "
     "and CAP_SETGID, or start it as an ordinary user",
     "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
-
 SMALL_TREE = 32  # entries that are handed over without a change of thread
 
 
@@ -150,9 +149,7 @@ class BubblewrapBackend:
             for mount in action.mounts:
                 if not mount.writable or mount.source.lstat().st_uid == uid:
                     continue
-                with os.scandir(mount.source) as entries:
-                    first = list(itertools.islice(entries, SMALL_TREE))
-                if len(first) < SMALL_TREE and not any(entry.is_dir(follow_symlinks=False) for entry in first):
+                if is_small(mount.source):
                     hand_over(mount.source, uid, gid)
                 else:
                     await asyncio.to_thread(hand_over, mount.source, uid, gid)
@@ -261,6 +258,13 @@ class BubblewrapBackend:
                 group.remove()
         if program is not None:
             program.close()
+
+
+def is_small(tree: Path) -> bool:
+    """Whether there are few entries and no folders in a folder."""
+    with os.scandir(tree) as entries:
+        first = list(itertools.islice(entries, SMALL_TREE))
+    return len(first) < SMALL_TREE and not any(entry.is_dir(follow_symlinks=False) for entry in first)
 
 
 def find_sandboxes(work: Path) -> list[int]:

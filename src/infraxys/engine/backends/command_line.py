@@ -14,8 +14,9 @@ RUN_BYTES = 1024 * 1024
 INFRAXYS_ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
 SYSTEM_FOLDERS = ("usr", "bin", "sbin", "lib", "lib64", "etc", "proc", "dev", "sys")
 # Joins the control groups named before "--", sets the limits that they do not cover (0 is none), becomes the rest.
-# dash spells the limit of processes -p, other shells -u.
+# dash spells the limit of processes -p, other shells -u. When the host's memory runs out, actions go before the server.
 LAUNCHER = """while [ "$1" != -- ]; do echo $$ >"$1" || exit 126; shift; done; shift
+umask 022; echo 500 >/proc/self/oom_score_adj
 ulimit -c 0; ulimit -n "$1" 2>/dev/null; [ "$2" = 0 ] || ulimit -u "$2" 2>/dev/null || ulimit -p "$2"
 [ "$3" = 0 ] || ulimit -f "$3"; [ "$4" = 0 ] || ulimit -d "$4"; shift 4; exec "$@\""""
 # The shell that every action starts in. It waits at the gate: without the byte that says "this action can be found and

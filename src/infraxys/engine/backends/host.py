@@ -15,6 +15,7 @@ from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.command_line import HostFacts
 
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
+POOL = 1024  # ids set apart, whatever the number of slots, so that every part of a server finds the same
 SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
 OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
 SPARE_THREADS = 1024  # what the account of a server without root may start meanwhile
@@ -58,6 +59,7 @@ def find_accounts(slots: int, uid_base: int | None = None) -> Accounts:
 
 def choose_accounts(uids: Ranges, gids: Ranges, slots: int, uid_base: int | None = None) -> Accounts:
     """Choose, as root, a range of ids that are mapped here. Raises BackendUnavailable when root would be left only."""
+    slots = max(slots, POOL)
     candidates = [UID_BASE, *(first + count - slots for first, _, count in uids)] if uid_base is None else [uid_base]
     for base in candidates:
         if base >= SMALLEST_BASE and _is_mapped(base, slots, uids) and _is_mapped(base, 1, gids):
