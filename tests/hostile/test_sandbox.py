@@ -26,6 +26,7 @@ import pytest
 from factories.sandbox import MIB, SMALL, Sandbox, collect, is_gone, prepared_sandbox, processes_with
 from infraxys.engine.backends.base import BackendUnavailable, Limits, Mount
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
+from infraxys.engine.backends.cgroups import Cgroups
 from infraxys.engine.backends.host import hand_over, install_packaged_bwrap, remove_tree
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -75,6 +76,17 @@ def system(sandbox: Sandbox) -> Path:
     if uid is not None and gid is not None:
         hand_over(folder, uid, gid)
     return folder
+
+
+@pytest.fixture(params=["groups", "no groups"])
+def limited(request: pytest.FixtureRequest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """The sandbox, with the control groups of the host and without any."""
+    if request.param == "no groups":
+        monkeypatch.setattr(sandbox.backend, "_groups", [None] * 8)
+        monkeypatch.setattr(sandbox.backend, "_cgroups", Cgroups(0))
+    elif sandbox.backend.limits_by == "rlimits":
+        pytest.skip("no control groups here")
+    return sandbox
 
 
 def shown(system: Path) -> tuple[Mount, ...]:
@@ -315,7 +327,8 @@ def test_s16_without_network_nothing_of_the_host_can_be_reached(sandbox: Sandbox
     ]  # the attack itself works: what is refused above is refused by the sandbox
 
 
-def test_s18_a_fork_bomb_stays_in_its_limit_and_hurts_nobody(sandbox: Sandbox) -> None:
+def test_s18_a_fork_bomb_stays_in_its_limit_and_hurts_nobody(limited: Sandbox) -> None:
+    sandbox = limited
     if sandbox.backend.limits_by == "rlimits" and os.geteuid() != 0:
         pytest.skip("without control groups and accounts of their own, actions share the limit of this account")
 
@@ -401,7 +414,9 @@ def test_s23_a_tree_that_ignores_signals_is_killed_after_the_grace(sandbox: Sand
 
 
 @pytest.mark.slow
-def test_s24_cancelling_while_it_starts_leaves_nothing_behind(sandbox: Sandbox) -> None:
+def test_s24_cancelling_while_it_starts_leaves_nothing_behind(limited: Sandbox) -> None:
+    sandbox = limited
+
     async def cancel_soon(chance: random.Random) -> None:
         execution = await sandbox.start(f"sleep {MARK}")
         await asyncio.sleep(chance.uniform(0, 0.02))
