@@ -173,12 +173,16 @@ class BubblewrapBackend:
                 ours.append(read if is_ours_read else write)
                 theirs.append(write if is_ours_read else read)
             seccomp, stdin, stdout, stderr, status, gate = theirs
+            uid, gid = self.accounts.uid(slot), self.accounts.gid
+            if uid is not None and gid is not None:
+                for pipe in (stdin, stdout, stderr):
+                    os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like
             command = build_command(
                 facts,
                 action,
                 Descriptors(seccomp, status, gate),
-                uid=self.accounts.uid(slot),
-                gid=self.accounts.gid,
+                uid=uid,
+                gid=gid,
                 join_files=group.join_files(action.limits) if group else (),
             )
             # Blocks until the launcher is executed, well under a millisecond. Not in a thread: the sandbox dies with

@@ -1,0 +1,69 @@
+"""The API document: valid, complete, and true."""
+
+import re
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from openapi_spec_validator import validate
+
+from infraxys.server.api import routers
+from infraxys.server.auth.permissions import Public, Requires
+from plugins.server import ServerProcess
+
+ROUTES = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def permissions(route: APIRoute) -> list[object]:
+    """Find what a route declares to need, wherever in its dependencies."""
+    found: list[object] = []
+    waiting: list[Any] = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        if isinstance(dependant.call, Requires | Public):
+            found.append(dependant.call)
+        waiting += dependant.dependencies
+    return found
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)[0]} {route.path_format}")
+class TestRoute:
+    def test_declares_exactly_one_permission(self, route: APIRoute) -> None:
+        assert len(permissions(route)) == 1
+
+    def test_has_a_stable_name_in_verb_noun_form(self, route: APIRoute) -> None:
+        assert route.operation_id is not None
+        assert re.fullmatch(r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create)_[a-z_]+", route.operation_id)
+
+    def test_documents_the_answers_that_any_route_can_give(self, route: APIRoute) -> None:
+        documented = {int(status) for status in route.responses}
+        expected = set() if isinstance(permissions(route)[0], Public) else {401, 500}
+        assert expected <= documented
+
+
+def test_the_document_is_valid_openapi_3_1(server: ServerProcess) -> None:
+    document = server.client.get("/api/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_the_documented_calls_are_in_it(server: ServerProcess) -> None:
+    paths = server.client.get("/api/v1/openapi.json").json()["paths"]
+    assert "/api/v1/instance/{branch}/{instance_id}/files/{filename}/execute" in paths
+    assert "/api/v1/environment/{branch}/{environment_id}/workflow/{workflow_id}/execute" in paths
+
+
+def test_every_answer_has_a_request_id_and_security_headers(server: ServerProcess) -> None:
+    answer = server.client.get("/api/v1/runs", headers={"X-Request-Id": "mine-1"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "strict-transport-security" in answer.headers
+    forged = server.client.get("/api/v1/runs", headers={"X-Request-Id": "a b"})
+    assert forged.headers["x-request-id"] != "a b"
+
+
+def test_health_needs_no_credentials(team_server: ServerProcess) -> None:
+    for path in ("/health", "/api/v1/health/live", "/api/v1/health/ready"):
+        assert team_server.client.get(path).status_code == 200

@@ -1,0 +1,95 @@
+"""kill -9 of the server: nothing is lost, nothing finished is repeated, nothing is left behind."""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE
+from infraxys.engine.backends.bubblewrap import find_sandboxes
+from plugins.server import ServerProcess
+
+FINAL = {"SUCCESS", "FAILED", "LOST", "CANCELLED", "TIMEOUT"}
+
+
+def submit(server: ServerProcess, filenames: list[str]) -> str | None:
+    """Start an ad hoc run; None when the server did not accept it any more."""
+    actions = [{"containerGuid": CONTAINER, "instanceGuid": INSTANCE, "filename": name} for name in filenames]
+    body = {"environmentGuid": ENVIRONMENT, "actions": actions, "asynchronous": True}
+    try:
+        with httpx.Client(base_url=server.url, verify=False, timeout=30) as client:
+            answer = client.post("/api/v1/environments/main/execute", json=body)
+    except httpx.HTTPError:
+        return None
+    return str(answer.json()["id"]) if answer.status_code == 200 else None
+
+
+def wait_for_end(server: ServerProcess, run_id: str) -> dict[str, object]:
+    run: dict[str, object] = server.client.get(f"/api/v1/runs/{run_id}", params={"wait": 60}).json()
+    return run
+
+
+def test_an_interrupted_step_is_lost_and_not_repeated(own_server: ServerProcess) -> None:
+    run_id = submit(own_server, ["ok.sh", "sleep.sh", "ok.sh"])
+    assert run_id is not None
+    deadline = time.monotonic() + 20
+    while own_server.client.get(f"/api/v1/runs/{run_id}").json()["steps"][1]["status"] != "RUNNING":
+        assert time.monotonic() < deadline
+    own_server.kill()
+    own_server.start()
+    run = wait_for_end(own_server, run_id)
+    assert run["status"] == "LOST"
+    steps = run["steps"]
+    assert isinstance(steps, list)
+    assert [step["status"] for step in steps] == ["SUCCESS", "LOST", "CANCELLED"]
+    assert "not repeated" in str(run["message"])
+    assert find_sandboxes(own_server.data / "work") == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None:
+    """The bar is 1,000 runs and 30 kills (`bench/kill_soak.py`); here a tenth of it in every test run."""
+    chance = random.Random(4)
+    accepted: list[str] = []
+    stop = threading.Event()
+
+    def feed() -> None:
+        while not stop.is_set() and len(accepted) < 100:
+            run_id = submit(own_server, ["count.sh", "true.sh", "count.sh"])
+            if run_id is not None:
+                accepted.append(run_id)
+
+    threads = [threading.Thread(target=feed) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        stop.wait(chance.uniform(0.3, 1.2))  # the moment of the kill is what the test varies
+        own_server.kill()
+        own_server.start()
+    deadline = time.monotonic() + 120
+    while len(accepted) < 100 and time.monotonic() < deadline:
+        stop.wait(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    states: dict[str, int] = {}
+    for run_id in accepted:
+        run = wait_for_end(own_server, run_id)
+        assert run["status"] in {"SUCCESS", "LOST"}, run["message"]
+        states[str(run["status"])] = states.get(str(run["status"]), 0) + 1
+        log = own_server.client.get(f"/api/v1/runs/{run_id}/log").text
+        assert log.count("once") <= 2, "a finished step was repeated"
+        if run["status"] == "SUCCESS":
+            assert log.count("once") == 2
+    assert states["SUCCESS"] > 50
+    assert own_server.stop() == 0
+    assert find_sandboxes(own_server.data / "work") == []
+    assert list(leftovers(own_server.data / "work" / "runs")) == []
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []
