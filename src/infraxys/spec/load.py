@@ -145,7 +145,8 @@ def _explain(error: ErrorDetails, root: object) -> Finding:
         return Finding(location, "wrong_length", f"'{name}' {what}")
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return Finding(location, "out_of_range", f"'{name}' is {_show(value)}; it has to be {words} {context[key]}")
+        bound = f"{words} {context[key]:.0f}"
+        return Finding(location, "out_of_range", f"'{name}' is {_show(value)}; it has to be {bound}")
     expected = _EXPECTED.get(kind.split("_")[0])
     if expected is None:
         return Finding(location, kind, f"'{name}' {error['msg']}")
