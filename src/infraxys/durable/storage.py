@@ -145,6 +145,8 @@ def configuration(url: str, executor_id: str) -> DBOSConfig:
         plain = parsed.set(drivername="postgresql")
         config["system_database_url"] = plain.render_as_string(hide_password=False)
         config["sys_db_pool_size"] = 20
+        # A process that hangs in the middle of a transaction must not keep others from taking over its runs.
+        config["sys_db_idle_transaction_timeout_sec"] = 5.0
     else:
         raise ValueError(f"the engine's database must be SQLite or PostgreSQL, not '{parsed.get_backend_name()}'")
     return config

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from infraxys.durable import storage
+from infraxys.durable.reaper import DEAD_AFTER_SECONDS
 from infraxys.durable.storage import JsonSerializer, configuration, route_logging, sqlite_engine
 
 
@@ -40,6 +41,12 @@ def test_nothing_is_sent_anywhere() -> None:
     assert config.get("conductor_key") is None
     assert config.get("enable_otlp") is False
     assert config.get("system_database_url") == "postgresql://user:secret@localhost/x"
+
+
+def test_a_process_that_hangs_in_a_transaction_loses_its_locks_before_it_counts_as_dead() -> None:
+    seconds = configuration("postgresql://localhost/x", "e1").get("sys_db_idle_transaction_timeout_sec")
+    assert seconds is not None
+    assert 0 < seconds < DEAD_AFTER_SECONDS
 
 
 def test_the_version_of_the_interpreter_is_changed_by_hand_only() -> None:
