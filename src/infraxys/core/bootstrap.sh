@@ -25,7 +25,14 @@ case $first_line in
         echo "$initial_script_name: the first line ends as on Windows (CR LF); save the file with LF line ends" >&2
         exit 126
         ;;
-    "#!"* | $'\x7f'ELF*) ;;
+    "#!"*)
+        read -r interpreter _ <<<"${first_line#"#!"}"
+        if [[ ! -x $interpreter ]]; then
+            echo "$initial_script_name: its first line names '$interpreter', which is not here" >&2
+            exit 127
+        fi
+        ;;
+    $'\x7f'ELF*) ;;
     *)
         echo "$initial_script_name: the first line does not name a program to execute it with, as in" \
             "#!/usr/bin/env python3; a bash script needs a name that ends in .sh" >&2

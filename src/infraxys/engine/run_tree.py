@@ -107,11 +107,12 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 def clear(folder: Path) -> None:
     """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed. Blocks."""
-    with suppress(RecursionError):
+    with suppress(OSError, RecursionError):
         remove_tree(folder)
-    if folder.exists():
-        flatten(folder)
-        remove_tree(folder)
+    with suppress(OSError):
+        if folder.exists():
+            flatten(folder)
+            remove_tree(folder)
     with suppress(OSError):
         folder.parent.rmdir()
 
