@@ -7,7 +7,6 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from infraxys.spec import names
 from infraxys.spec.identity import BranchPath
@@ -97,32 +96,36 @@ def check_module(module: ModuleFile) -> Iterator[Finding]:
 def check_unknown(model: Model) -> Iterator[Finding]:
     """Find keys that look like misspelt ones of the format; others are somebody's own and are kept."""
     seen = 0
-    for location, item in _models(model, ()):
-        fields = type(item).model_fields
-        keys = {field.alias or name: name for name, field in fields.items()}
+    for location, item in _models_with_unknown(model, ()):
+        fields = type(item).model_fields.items()
+        absent = {
+            (field.alias or name).lower(): field.alias or name
+            for name, field in fields
+            if name not in item.model_fields_set
+        }
         for key in item.model_extra or {}:
             seen += 1
             if seen > MAX_UNKNOWN:
                 return
             if len(key) > 40 or key.lower().endswith("guid"):
                 continue
-            absent = {alias.lower(): alias for alias, name in keys.items() if name not in item.model_fields_set}
             near = difflib.get_close_matches(key.lower(), absent, n=1, cutoff=0.8)
             if near:
                 message = f"{quoted(key)} is not known and has no effect; did you mean '{absent[near[0]]}'?"
                 yield Finding((*location, key), "unknown_field", message, is_warning=True)
 
 
-def _models(value: Any, location: Location) -> Iterator[tuple[Location, Model]]:
-    if isinstance(value, Model):
-        yield location, value
-        for name in value.model_fields_set:
-            field = type(value).model_fields.get(name)
-            if field is not None:
-                yield from _models(getattr(value, name), (*location, field.alias or name))
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _models(item, (*location, index))
+def _models_with_unknown(model: Model, location: Location) -> Iterator[tuple[Location, Model]]:
+    if model.model_extra:
+        yield location, model
+    for name, value in model:
+        if isinstance(value, Model):
+            yield from _models_with_unknown(value, (*location, name))
+        elif isinstance(value, tuple):
+            key = type(model).model_fields[name].alias or name
+            for index, item in enumerate(value):
+                if isinstance(item, Model):
+                    yield from _models_with_unknown(item, (*location, key, index))
 
 
 def _check_files(packet: Packet) -> Iterator[Finding]:

@@ -210,6 +210,9 @@ def _half_pair(text: str) -> int | None:
 
 def _beyond_limits(text: str) -> tuple[int, str, str] | None:
     """Find where nesting or the number of values passes its limit: offset, code and message."""
+    opened = text.count("[") + text.count("{")
+    if opened <= MAX_DEPTH and opened + text.count(",") <= MAX_VALUES:
+        return None  # whatever of it stands in texts
     depth = values = 0
     for match in _STRUCTURE.finditer(text):
         mark = match.group()

@@ -80,6 +80,14 @@ def test_every_wrong_value_is_reported_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_misspelt_keys_are_found_at_every_depth() -> None:
+    step = {"containerId": "c", "instanceId": "i", "packetFileId": "f", "enviromentId": "e"}
+    text = json.dumps({"workflows": [{"id": "1", "name": "a", "steps": [step]}]}).encode()
+    (problem,) = load_environment(text, "e.json").problems
+    assert (problem.code, problem.column) == ("unknown_field", text.index(b'"e"') + 1)
+    assert codes(load_module(b'{"velocity": {"strickt": false}}', "module.json")) == ["unknown_field"]
+
+
 def test_somebodys_own_keys_and_those_of_old_versions_are_no_problem() -> None:
     assert not packet(group="x", keywords="y", requiredPackets=[], owner="me", guid="g").problems
 
