@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import resource
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from factories.plans import make_context, make_plan
 from factories.sandbox import MIB, Sandbox, prepared_sandbox
 from infraxys.engine.backends.base import Limits, StartFailed
-from infraxys.engine.logs import LogReader, LogWriter
+from infraxys.engine.logs import LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan, PlannedModule
 from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import Status
@@ -156,10 +158,10 @@ class TestWhatAnActionFinds:
     @pytest.mark.parametrize(
         "attempt",
         ["echo x >> arguments.json", "rm -f arguments.json", "chmod 666 arguments.json", "mv arguments.json other",
-         "touch ../new", "echo y > arguments.json", "mv ../../system ../../other", "mount -o remount,rw /tmp/infraxys/system",
-         "ln -sf x ../has_grant",
-         "echo true >> /tmp/infraxys/core/has_grant", "echo x >> ../environment.sh", "touch $MODULES_ROOT/x",
-         "touch $ENVIRONMENT_DIR/x", "touch $ENVIRONMENT_DIR/web/x", "rm -rf $INSTANCE_DIR"],
+         "touch ../new", "echo y > arguments.json", "mv ../../system ../../other", "ln -sf x ../has_grant",
+         "mount -o remount,rw /tmp/infraxys/system", "echo true >> /tmp/infraxys/core/has_grant",
+         "echo x >> ../environment.sh", "touch $MODULES_ROOT/x", "touch $ENVIRONMENT_DIR/x",
+         "touch $ENVIRONMENT_DIR/web/x", "rm -rf $INSTANCE_DIR"],
     )  # fmt: skip
     def test_nothing_of_the_tree_can_be_changed(self, bench: Bench, attempt: str) -> None:
         script = (
@@ -407,3 +409,50 @@ class TestWhatIsLeft:
         assert asyncio.run(scenario()) == [f"run-{number}\n".encode() for number in range(6)]
         assert len(list((bench.sandbox.work / "environments").iterdir())) == 1
         assert bench.left() == []
+
+    def test_nothing_is_left_of_a_server_that_was_killed(self, tmp_path: Path) -> None:
+        with prepared_sandbox() as sandbox:
+            tests = str(Path(__file__).parents[2])
+            program = KILLED.format(tests=tests, work=str(sandbox.work), log=str(tmp_path / "a.log"))
+            server = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n"
+            finally:
+                server.kill()
+                server.wait()
+                server.communicate()
+            again = Bench(sandbox, tmp_path / "a.log")
+            assert recover(again.logs).length == len(b"ready\n")
+            sandbox.backend.prepare()
+            again.runtime()
+            assert again.left() == []
+            assert list((sandbox.work / "environments").iterdir()) == []
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+
+sys.path.insert(0, {tests!r})
+from factories.plans import make_context, make_plan
+from infraxys.engine.backends.bubblewrap import BubblewrapBackend
+from infraxys.engine.logs import LogWriter
+from infraxys.engine.runtime import StepRuntime
+
+async def main():
+    backend = BubblewrapBackend(Path({work!r}), slots=8)
+    backend.prepare()
+    runtime = StepRuntime(backend, Path({work!r}), Path, network=False)
+    runtime.prepare()
+    writer = LogWriter(Path({log!r}))
+    plan = make_plan({{"run.sh": "echo ready; sleep 1000"}})
+    prepared = runtime.lay_out(plan, 0, make_context())
+    task = asyncio.create_task(runtime.execute(prepared, writer))
+    while not writer.length:
+        await writer.changed()
+    print("ready", flush=True)
+    await task
+
+asyncio.run(main())
+"""
