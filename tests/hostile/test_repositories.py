@@ -373,8 +373,8 @@ def test_c6_a_fetch_that_is_cancelled_leaves_no_git_behind(tmp_path: Path) -> No
 def test_c6_a_server_that_hangs_up_or_talks_nonsense_is_a_clear_failure(tmp_path: Path, greeting: bytes) -> None:
     with SilentRemote(greeting, hang_up=True) as remote:
         found = failure(fetch(make_store(tmp_path, timeout=20), f"http://127.0.0.1:{remote.port}/org/main"))
-    assert found.code in {"unreachable", "unknown_repository"}
-    assert str(found).startswith(f"module 127.0.0.1:{remote.port}/org/main: it ") or "no such repository" in str(found)
+    assert found.code in {"unreachable", "unknown_repository", "no_branches"}
+    assert str(found).startswith(f"module 127.0.0.1:{remote.port}/org/main")
 
 
 # C7: killed while fetching

@@ -20,7 +20,7 @@ class GitFailed(ResourceError):  # noqa: N818 - see above
     """A network command of Git failed.
 
     Codes: unreachable, authentication_required, untrusted_certificate, unknown_host_key, redirected,
-    unknown_repository, other_repository, unknown_branch, unknown_commit, foreign_owner, too_large,
+    unknown_repository, other_repository, unknown_branch, no_branches, unknown_commit, foreign_owner, too_large,
     disk_full, busy, timeout, git_failed.
     """
 

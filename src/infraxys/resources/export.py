@@ -54,9 +54,8 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _write(mirror: Mirror, commit: str, root: Path, max_total: int) -> list[str]:
-    entries = list(
-        mirror.walk(mirror.root_tree(commit))
-    )  # all of it first: limits are checked before anything is written
+    # All of it first: limits are checked before anything is written.
+    entries = list(mirror.walk(mirror.root_tree(commit)))
     if sum(entry.size for entry in entries) > max_total:
         raise TooLarge(f"{mirror.what} is larger than {max_total / 2**20:g} MiB")
     skipped = [

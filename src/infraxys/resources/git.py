@@ -27,7 +27,7 @@ PASSED = ("HOME", "PATH", "USER", "LOGNAME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_R
 HARDENED = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false", "fetch.recurseSubmodules=false",
     "fetch.writeCommitGraph=false", "fetch.fsckObjects=false", "gc.auto=0", "maintenance.auto=false",
-    "core.bigFileThreshold=32m", "protocol.ext.allow=never", "http.followRedirects=false", "http.lowSpeedLimit=1000",
+    "core.bigFileThreshold=32m", "http.followRedirects=false", "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=60",
 )  # fmt: skip
 _REASONS = (

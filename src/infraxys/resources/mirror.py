@@ -133,6 +133,8 @@ class Mirror:
             return await asyncio.to_thread(lambda: {name: c for name, c in self.branches().items() if name in wanted})
 
     def _choose(self, remote: dict[str, str], branches: tuple[str, ...]) -> dict[str, str]:
+        if not remote:  # also what some broken servers answer: no reason to forget what is here
+            raise GitFailed("no_branches", f"{self.what} has no branches; push one to it first")
         for name in branches:
             if name not in remote:
                 known = ", ".join(sorted(remote)[:10]) or "none"

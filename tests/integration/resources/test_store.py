@@ -33,6 +33,11 @@ def fetch(store: ModuleStore, url: str, *branches: str) -> Closure:
     return asyncio.run(store.fetch_closure(store.parse_url(url), branches))
 
 
+def failure_code(closure: Closure) -> str:
+    (failure,) = closure.failures.values()
+    return failure.code
+
+
 def test_a_module_is_fetched_read_and_exported(store: ModuleStore, repository: GitRepository) -> None:
     commit = repository.commit(module_files())
     closure = fetch(store, repository.url)
@@ -183,6 +188,17 @@ def test_the_last_good_commit_keeps_serving_when_the_remote_is_gone(
     assert store.head(MAIN, "master") == commit
     assert store.snapshot(MAIN, commit).packets
     assert store.export(MAIN, commit).is_dir()
+
+
+def test_a_remote_without_any_branch_is_refused_and_what_is_here_stays(
+    store: ModuleStore, repository: GitRepository
+) -> None:
+    assert failure_code(fetch(store, repository.url)) == "no_branches"
+    commit = repository.commit(module_files())
+    fetch(store, repository.url)
+    repository.delete_branch("master")
+    assert failure_code(fetch(store, repository.url)) == "no_branches"
+    assert store.head(MAIN, "master") == commit
 
 
 def test_unknown_commits_and_texts_that_are_none_are_refused(store: ModuleStore, repository: GitRepository) -> None:
