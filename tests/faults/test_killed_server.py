@@ -51,6 +51,7 @@ def test_an_interrupted_step_is_lost_and_not_repeated(own_server: ServerProcess)
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections to killed servers
 def test_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None:
     """The bar is 1,000 runs and 30 kills (`bench/kill_soak.py`); here a tenth of it in every test run."""
     chance = random.Random(4)

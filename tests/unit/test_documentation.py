@@ -1,0 +1,31 @@
+"""What the documents say is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infraxys.server.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "operate" / "settings.md").read_text()
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "./infraxys serve" in text
+    assert "./infraxys test" in text
+
+
+def test_documents_that_the_readme_names_exist() -> None:
+    for name in re.findall(r"`(docs/[\w./-]+|[A-Z]+\.md)`", (ROOT / "README.md").read_text()):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_lock_files_name_no_host() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        assert "://" not in path.read_text()
