@@ -21,7 +21,7 @@ from infraxys.durable.host import StepOutcome
 from infraxys.durable.reaper import Reaper
 from infraxys.engine.status import Status
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 BEAT, DEAD_AFTER = 0.3, 1.5
 ROOT = Path(__file__).parents[2]
 Event = dict[str, Any]

@@ -42,9 +42,7 @@ def test_every_run_ends_once_and_no_step_is_executed_twice(tmp_path: Path, postg
             executor.process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + BOUND
         for name in names:
-            while not (tmp_path / f"{name}.final").exists():
-                assert time.monotonic() < deadline, f"{name} did not end"
-                alive[0].call("waiting")  # takes its time
+            wait_for_end(tmp_path, name, alive[0], deadline)
         for executor in [*alive, *stopped]:
             executor.call("waiting")  # what it told before has arrived then
         check(executors, names)
@@ -54,6 +52,12 @@ def test_every_run_ends_once_and_no_step_is_executed_twice(tmp_path: Path, postg
             if executor.process.poll() is None:
                 executor.process.kill()
             executor.close()
+
+
+def wait_for_end(folder: Path, name: str, executor: Executor, deadline: float) -> None:
+    while not (folder / f"{name}.final").exists():
+        assert time.monotonic() < deadline, f"{name} did not end"
+        executor.call("waiting")  # takes its time
 
 
 def check(executors: list[Executor], names: list[str]) -> None:
