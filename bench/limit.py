@@ -48,7 +48,7 @@ class Limit:
         self.backend, self.spec = prepare(folder)
         self.slot = 0
 
-    async def __call__(self, scope, receive, send) -> None:  # noqa: ANN001 - an ASGI application
+    async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "lifespan":
             while True:
                 message = await receive()

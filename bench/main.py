@@ -88,7 +88,9 @@ def connect(port: int) -> http.client.HTTPSConnection:
 
 def post(connection: http.client.HTTPSConnection, path: str) -> bytes:
     """Send one request."""
-    connection.request("POST", path, b'{"argument": {"n": 1}}', {"Content-Type": "application/json", "Host": "localhost"})
+    connection.request(
+        "POST", path, b'{"argument": {"n": 1}}', {"Content-Type": "application/json", "Host": "localhost"}
+    )
     response = connection.getresponse()
     body = response.read()
     if response.status != 200:
@@ -181,7 +183,12 @@ def measure(folder: Path, processes: list[subprocess.Popen]) -> int:
     idle = memory_mb(product.pid)
     repository = make_module(folder)
     api = connect(port)
-    api.request("POST", "/api/v1/modules", json.dumps({"url": str(repository)}), {"Content-Type": "application/json", "Host": "localhost"})
+    api.request(
+        "POST",
+        "/api/v1/modules",
+        json.dumps({"url": str(repository)}),
+        {"Content-Type": "application/json", "Host": "localhost"},
+    )
     answer = api.getresponse()
     if answer.status != 201:
         raise SystemExit(answer.read().decode())
@@ -218,9 +225,9 @@ def measure(folder: Path, processes: list[subprocess.Popen]) -> int:
     ratio, share = own / base, rate / limit_rate
     ten_ratio = statistics.median(ten["workflow"]) / statistics.median(ten["limit"])
     results = [
-        row("synchronous action, sequential (× limit, p50)", f"{ratio:.2f}", "≤ 2.0", holds=ratio <= 2.0),
+        row("synchronous action, sequential (times the limit, p50)", f"{ratio:.2f}", "≤ 2.0", holds=ratio <= 2.0),
         row("synchronous action, 8 clients (share of limit)", f"{share:.2f}", "≥ 0.50", holds=share >= 0.5),
-        row("ten-step workflow (× ten limits, p50)", f"{ten_ratio:.2f}", "≤ 1.5", holds=ten_ratio <= 1.5),
+        row("ten-step workflow (times ten limits, p50)", f"{ten_ratio:.2f}", "≤ 1.5", holds=ten_ratio <= 1.5),
         row("ready after start", f"{ready:.2f} s", "≤ 2 s", holds=ready <= 2.0),
         row("idle memory", f"{idle:.0f} MB", "≤ 150 MB", holds=idle <= 150),
     ]

@@ -26,14 +26,16 @@ def permissions(route: APIRoute) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)[0]} {route.path_format}")
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{min(route.methods)} {route.path_format}")
 class TestRoute:
     def test_declares_exactly_one_permission(self, route: APIRoute) -> None:
         assert len(permissions(route)) == 1
 
     def test_has_a_stable_name_in_verb_noun_form(self, route: APIRoute) -> None:
         assert route.operation_id is not None
-        assert re.fullmatch(r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create)_[a-z_]+", route.operation_id)
+        assert re.fullmatch(
+            r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create)_[a-z_]+", route.operation_id
+        )
 
     def test_documents_the_answers_that_any_route_can_give(self, route: APIRoute) -> None:
         documented = {int(status) for status in route.responses}

@@ -29,17 +29,34 @@ def raw_request(server: ServerProcess, data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "segment",
-    ["..", "%2e%2e", "%2e%2e%2f", "..%2f..%2fetc%2fpasswd", "%252e%252e", "%00", "a%00b", "%ff", "%c0%af", "%", "%zz", "a%0ab"],
+    [
+        "..",
+        "%2e%2e",
+        "%2e%2e%2f",
+        "..%2f..%2fetc%2fpasswd",
+        "%252e%252e",
+        "%00",
+        "a%00b",
+        "%ff",
+        "%c0%af",
+        "%",
+        "%zz",
+        "a%0ab",
+    ],
 )
 def test_a4_odd_segments_are_refused_and_reach_no_file(server: ServerProcess, segment: str) -> None:
-    request = f"POST {ACTION}/{segment}/execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    request = (
+        f"POST {ACTION}/{segment}/execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
     answer = raw_request(server, request.encode())
     status = int(answer.split(b" ", 2)[1])
     assert status in {400, 404}, answer[:300]
     assert b"root:" not in answer
 
 
-@pytest.mark.parametrize("path", ["//api/v1/runs", "/api/v1//runs", "/api/v1/./runs", "/api/v1/x/../runs", "/api/v1/runs/"])
+@pytest.mark.parametrize(
+    "path", ["//api/v1/runs", "/api/v1//runs", "/api/v1/./runs", "/api/v1/x/../runs", "/api/v1/runs/"]
+)
 def test_g17_a_path_means_one_thing(server: ServerProcess, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert int(raw_request(server, request.encode()).split(b" ", 2)[1]) == 404
@@ -61,7 +78,9 @@ def test_a3_a_chunked_body_over_the_limit_is_413(server: ServerProcess) -> None:
 
 
 def test_a5_no_header_is_echoed_that_could_split_the_answer(server: ServerProcess) -> None:
-    request = "GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: a\tSet-Cookie: x=1\r\nConnection: close\r\n\r\n"
+    request = (
+        "GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: a\tSet-Cookie: x=1\r\nConnection: close\r\n\r\n"
+    )
     answer = raw_request(server, request.encode())
     assert b"Set-Cookie" not in answer
 

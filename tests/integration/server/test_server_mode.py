@@ -77,7 +77,9 @@ class TestTokens:
 
     def test_the_secret_is_nowhere_in_the_data_folder(self, team_server: ServerProcess) -> None:
         secret = team_server.admin_token.split("_")[2]  # type: ignore[attr-defined]
-        found = subprocess.run(["grep", "-rlaF", secret, str(team_server.folder)], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["grep", "-rlaF", secret, str(team_server.folder)], capture_output=True, text=True, check=False
+        )
         assert found.stdout == ""
 
     def test_keys_and_databases_are_closed_to_others(self, team_server: ServerProcess) -> None:
