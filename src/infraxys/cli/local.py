@@ -51,7 +51,10 @@ def token_key(data_dir: Path | None) -> Any:
     """Give the key under which secrets of tokens are stored."""
     from infraxys.server.auth.tokens import TokenKey
 
-    return TokenKey(settings_from(data_dir=data_dir).data_dir.expanduser() / "keys" / "tokens.key")
+    try:
+        return TokenKey(settings_from(data_dir=data_dir).data_dir.expanduser() / "keys" / "tokens.key")
+    except OSError as error:
+        raise Failed(f"the data folder cannot be used: {error}") from error
 
 
 @user_app.command("create")

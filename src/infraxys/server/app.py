@@ -24,7 +24,6 @@ from infraxys.server.errors import (
     Unprocessable,
 )
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
-from infraxys.server.paths import API
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ def build_app(services: Running) -> FastAPI:
         title="Infraxys",
         version=__version__,
         description="Execute and manage infrastructure automation.",
-        openapi_url=f"{API}/openapi.json",
+        openapi_url=None,  # see infraxys.server.reference
         docs_url=None,
         redoc_url=None,
         lifespan=services.lifespan,
@@ -139,5 +138,5 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     request_id = request_id_of(request)
-    log.error("unexpected_error request_id=%s", request_id, exc_info=error)
+    log.error("unexpected_error", exc_info=error)
     return problem_response(InternalError(request_id), request.url.path)

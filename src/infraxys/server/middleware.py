@@ -1,11 +1,14 @@
 """What happens to every request before routing, as plain ASGI: order and reasons are in `infraxys.server.app`."""
 
 import asyncio
+import json
 import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
+import structlog
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,9 +41,19 @@ NO_STORE = (b"cache-control", b"no-store")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+class ProblemResponse(JSONResponse):
+    """A refusal. ASCII only: it may repeat names from the request, half of a surrogate pair among them."""
+
+    media_type = PROBLEM_JSON
+
+    def render(self, content: Any) -> bytes:
+        """Write the JSON."""
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def problem_response(problem: Problem, path: str) -> JSONResponse:
     """Answer with a refusal."""
-    return JSONResponse(problem.body(path), problem.status, problem.headers, media_type=PROBLEM_JSON)
+    return ProblemResponse(problem.body(path), problem.status, problem.headers)
 
 
 class RequestEdge:
@@ -58,6 +71,7 @@ class RequestEdge:
         given = header(scope, b"x-request-id")
         request_id = given if given and _REQUEST_ID.match(given) else str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # of this request's task, and so of its log lines
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -140,10 +154,13 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or (scope["method"] in {"GET", "HEAD"} and not header(scope, b"content-length")):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         length = header(scope, b"content-length")
+        if scope["method"] in {"GET", "HEAD"} and length is None and header(scope, b"transfer-encoding") is None:
+            await self.app(scope, receive, send)
+            return
         if length is not None and (not length.isdigit() or int(length) > self._limit):
             await problem_response(self._too_large(), scope["path"])(scope, receive, send)
             return

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
     async def start() -> None:
         try:
             await inner()
-        except (BackendUnavailable, DatabaseUnavailable, NewerSchema) as error:
+        except (BackendUnavailable, DatabaseUnavailable, NewerSchema, OSError) as error:
             failure.append(error)
             raise
 
@@ -153,6 +154,13 @@ def choose_certificate(settings: Settings, folder: DataFolder) -> tuple[Path | N
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise CannotServe("--tls-cert and --tls-key belong together")
     if settings.tls_cert is not None and settings.tls_key is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, lambda: "")
+        except OSError as error:
+            raise CannotServe(
+                f"certificate '{settings.tls_cert}' and key '{settings.tls_key}' cannot be used: "
+                f"{error.strerror or error}; both are PEM files, the key without a password"
+            ) from error
         return settings.tls_cert, settings.tls_key
     return self_signed(folder.tls)
 

@@ -25,7 +25,7 @@ def default_slots() -> int:
 class Settings(BaseSettings):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
-    model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8444, ge=0, le=65535)
@@ -62,9 +62,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the file that INFRAXYS_CONFIG names last."""
+        """Read the file that INFRAXYS_CONFIG names last. Raises FileNotFoundError when there is none."""
         del dotenv_settings, file_secret_settings
         file = os.environ.get("INFRAXYS_CONFIG")
+        if file and not Path(file).is_file():
+            raise FileNotFoundError(f"there is no settings file '{file}' (INFRAXYS_CONFIG)")
         files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return (init_settings, env_settings, *files)
 

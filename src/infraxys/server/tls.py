@@ -11,17 +11,26 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from infraxys.kit.clock import utc_now
+from infraxys.kit.files import write_private
 
 LIFETIME = timedelta(days=825)
+RENEW_BEFORE = timedelta(days=30)
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Give certificate and key below `folder`, made when they are not there."""
+    """Give certificate and key below `folder`, made when they are not there or soon expire."""
     certificate, key = folder / "server.crt", folder / "server.key"
-    if not (certificate.exists() and key.exists()):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (key.exists() and _is_good(certificate)):
         _write(certificate, key)
     return certificate, key
+
+
+def _is_good(certificate: Path) -> bool:
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return loaded.not_valid_after_utc - utc_now() > RENEW_BEFORE
 
 
 def _write(certificate: Path, key: Path) -> None:
@@ -45,10 +54,9 @@ def _write(certificate: Path, key: Path) -> None:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(private, hashes.SHA256())
     )
-    key.touch(mode=0o600)
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    pem = serialization.Encoding.PEM
+    text = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # The certificate last and away before: what is there belongs together.
+    certificate.unlink(missing_ok=True)
+    write_private(key, text, replace=True)
+    write_private(certificate, signed.public_bytes(pem), replace=True)

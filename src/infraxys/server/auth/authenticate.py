@@ -24,7 +24,7 @@ class Authenticator:
     def __init__(self, database: Database, key: TokenKey, *, is_developer: bool) -> None:
         self._database, self._key = database, key
         self._local = local_subject() if is_developer else None
-        self._marking: set[asyncio.Future[None]] = set()
+        self._marking: dict[str, asyncio.Future[None]] = {}
 
     async def authenticate(self, request: Request) -> Subject:
         """Give the caller. Raises Unauthorized, with the same text for every reason."""
@@ -59,15 +59,17 @@ class Authenticator:
         )
 
     def _mark_used(self, token_id: str, address: str) -> None:
-        """Note the use without letting the request wait for it."""
+        """Note the use without letting the request wait for it; one note at a time for each token."""
+        if token_id in self._marking:
+            return
         future = asyncio.wrap_future(
             self._database.write(lambda connection: tokens.mark_used(connection, token_id, address))
         )
-        self._marking.add(future)
-        future.add_done_callback(self._marked)
+        self._marking[token_id] = future
+        future.add_done_callback(lambda done: self._marked(token_id, done))
 
-    def _marked(self, future: "asyncio.Future[None]") -> None:
-        self._marking.discard(future)
+    def _marked(self, token_id: str, future: "asyncio.Future[None]") -> None:
+        self._marking.pop(token_id, None)
         if not future.cancelled():
             future.exception()  # a use that could not be noted harms nobody
 

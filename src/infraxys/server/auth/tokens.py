@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import utc_now
+from infraxys.kit.files import write_private
 from infraxys.server.db.tables import tokens, users
 
 PREFIX = "ifx"
@@ -27,6 +28,7 @@ PATTERN = re.compile(
     rf"{PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})_([0-9A-Za-z]{{{CRC_LENGTH}}})\Z"
 )
 MAX_TEXT = 200
+KEY_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,17 @@ def parse(text: str) -> tuple[str, str] | None:
 
 
 class TokenKey:
-    """The key under which secrets are stored: a file that only the server's account can read."""
+    """The key under which secrets are stored: a file that only the server's account can read.
+
+    Raises OSError when it cannot be read or is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(32))
+            write_private(path, secrets.token_bytes(KEY_LENGTH), replace=False)
         self._key = path.read_bytes()
+        if len(self._key) != KEY_LENGTH:
+            raise OSError(f"the token key '{path.name}' is damaged; restore it from a backup")
 
     def digest(self, secret: str) -> bytes:
         """Give what is stored of a secret."""

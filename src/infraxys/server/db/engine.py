@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Database:
         else:
             url_with_driver = self.url.set(drivername="postgresql+psycopg")
             self._reader_engine = self._writer_engine = sa.create_engine(
-                url_with_driver, pool_size=8, max_overflow=4, pool_pre_ping=True
+                url_with_driver, pool_size=8, max_overflow=4, pool_pre_ping=True, connect_args={"connect_timeout": 10}
             )
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
@@ -69,7 +70,7 @@ class Database:
         try:
             with self._turn, self._writer_engine.begin() as connection:
                 return work(connection)
-        except OperationalError as error:
+        except (OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable("the database cannot be written (away, locked, full or read-only)") from error
 
     def read_now(self, work: Work[T]) -> T:
@@ -77,7 +78,7 @@ class Database:
         try:
             with self._reader_engine.connect() as connection:
                 return work(connection)
-        except OperationalError as error:
+        except (OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable("the database does not answer") from error
 
     def close(self) -> None:

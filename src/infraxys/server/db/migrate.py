@@ -42,6 +42,8 @@ def migrate(database: Database) -> bool:
     from alembic import command  # noqa: PLC0415 - see HEAD
 
     with database.engine.begin() as connection:
+        if not database.is_sqlite:  # several servers may start at once; SQLite has one writer anyhow
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7236019)"))
         command.upgrade(alembic_config(connection), HEAD)
     return True
 
