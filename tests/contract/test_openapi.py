@@ -7,6 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 from openapi_spec_validator import validate
 
+from infraxys import __version__
 from infraxys.server.api import routers
 from infraxys.server.auth.permissions import Public, Requires
 from plugins.server import ServerProcess
@@ -69,3 +70,23 @@ def test_every_answer_has_a_request_id_and_security_headers(server: ServerProces
 def test_health_needs_no_credentials(team_server: ServerProcess) -> None:
     for path in ("/health", "/api/v1/health/live", "/api/v1/health/ready"):
         assert team_server.client.get(path).status_code == 200
+
+
+def test_the_reference_for_people_lists_every_call_and_needs_nothing_from_elsewhere(server: ServerProcess) -> None:
+    page = server.client.get("/api/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    document = server.client.get("/api/v1/openapi.json").json()
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert f'id="{operation["operationId"]}"' in page.text
+    assert "<script" not in page.text
+    assert "http" not in re.sub(r"https?://localhost", "", re.sub(r"<p>.*?</p>", "", page.text))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/openapi.json", "/api/docs", "/api/v1/server", "/api/v1/me"])
+def test_f4_nothing_but_health_is_told_to_strangers(team_server: ServerProcess, path: str) -> None:
+    answer = team_server.client.get(path)
+    assert answer.status_code == 401
+    assert __version__ not in answer.text + str(answer.headers)
+    headers = {"Authorization": f"token {team_server.admin_token}"}  # type: ignore[attr-defined]
+    assert team_server.client.get(path, headers=headers).status_code == 200

@@ -124,3 +124,57 @@ def test_g18_errors_tell_nothing_of_the_inside(server: ServerProcess) -> None:
         assert "Traceback" not in text
         assert str(server.data) not in text
         assert ".py" not in text
+
+
+def test_a3_half_a_surrogate_pair_as_a_name_is_refused(server: ServerProcess) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = server.client.post(f"{ACTION}/ok.sh/execute", content=b'{"\\ud83d": 1}', headers=headers)
+    assert answer.status_code == 422, answer.text
+    twice = server.client.post(f"{ACTION}/ok.sh/execute", content=b'{"\\ud83d": 1, "\\ud83d": 2}', headers=headers)
+    assert twice.status_code == 422, twice.text
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
+def test_b7_json_under_another_name_is_400(server: ServerProcess, content_type: str) -> None:
+    answer = server.client.post(f"{ACTION}/ok.sh/execute", content=b"{}", headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (400, "unsupported_content_type")
+
+
+def test_g9_a_token_in_the_address_is_no_token(team_server: ServerProcess) -> None:
+    token = team_server.admin_token  # type: ignore[attr-defined]
+    for name in ("token", "access_token", "authorization"):
+        answer = team_server.client.get("/api/v1/runs", params={name: token})
+        assert answer.status_code == 401
+        assert token not in answer.text
+    assert token not in (team_server.folder / "errors").read_text()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: 2", "Transfer-Encoding: chunked"],
+        ["Content-Length: 2", "Content-Length: 3"],
+        ["Content-Length: -1"],
+        ["Transfer-Encoding: chunked, identity"],
+    ],
+)
+def test_a12_a_body_with_two_lengths_is_refused_or_ends_the_connection(server: ServerProcess, lines: list[str]) -> None:
+    head = "\r\n".join(
+        [f"POST {ACTION}/nothing.sh/execute HTTP/1.1", "Host: localhost", "Content-Type: application/json", *lines]
+    )
+    smuggled = "GET /api/v1/server HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = raw_request(server, f"{head}\r\n\r\n0\r\n\r\n{smuggled}".encode())
+    assert answer.split(b" ", 2)[1].startswith(b"4"), answer[:200]
+    assert b'"backends"' not in answer
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-Method-Override"])
+def test_b7_the_method_cannot_be_overridden(server: ServerProcess, name: str) -> None:
+    assert server.client.get(f"{ACTION}/ok.sh/execute", headers={name: "POST"}).status_code == 405
+
+
+def test_a5_forged_forwarding_headers_change_no_link(server: ServerProcess) -> None:
+    forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "Forwarded": "host=evil.example"}
+    answer = server.client.post(f"{ACTION}/ok.sh/execute", json={}, headers=forged)
+    assert answer.status_code == 200
+    assert "evil.example" not in answer.text + str(answer.headers)
