@@ -513,17 +513,7 @@ def test_c9_a_remotes_branches_that_look_like_options_are_not_taken(tmp_path: Pa
 def test_c9_branch_names_that_no_git_would_send_are_not_taken(tmp_path: Path, repository: GitRepository) -> None:
     commit = repository.commit(module_files())
     publish(repository)
-    names = [
-        "master",
-        "../../escaped",
-        "a..b",
-        "\x1b[31m",
-        "a.lock",
-        "-x:refs/heads/y",
-        "HEAD",
-        "\udcff",
-        "x" * 5000,
-    ]
+    names = ["master", "../../escaped", "a..b", "\x1b[31m", "a.lock", "-x:refs/heads/y", "HEAD", "\udcff", "x" * 5000]
     lines = "".join(f"{commit}\trefs/heads/{name}\n" for name in names)
     (repository.path / "info/refs").write_bytes(lines.encode(errors="surrogateescape"))
     with http_remote(tmp_path) as remote:
