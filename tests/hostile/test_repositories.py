@@ -285,11 +285,8 @@ def test_c3_directories_without_end_are_a_problem_of_their_packet(tmp_path: Path
 
 
 def test_c3_a_huge_file_is_a_problem_and_is_not_read(tmp_path: Path, repository: GitRepository) -> None:
-    commit = repository.commit({
-        **module_files(),
-        "packets/huge/packet.json": b" " * (17 * 2**20),
-        "packets/long/packet.json": b" " * (6 * 2**20),
-    })  # fmt: skip
+    huge, long = b" " * (17 * 2**20), b" " * (6 * 2**20)
+    commit = repository.commit({**module_files(), "packets/huge/packet.json": huge, "packets/long/packet.json": long})
     store = make_store(tmp_path)
     loaded(store, repository)
     snapshot = store.snapshot(MAIN, commit)
