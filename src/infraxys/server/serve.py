@@ -22,6 +22,8 @@ from infraxys.server.services import Services
 from infraxys.server.settings import Settings
 from infraxys.server.tls import self_signed
 
+log = logging.getLogger(__name__)
+
 
 class CannotServe(Exception):  # noqa: N818 - reads as what is wrong
     """The server does not start; the message is one line for the person who started it."""
@@ -46,7 +48,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn's way to end; ours says why, see `run`
+            self.should_exit = True
         if self.started:
             self._on_ready()
 
@@ -105,6 +110,10 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
             await inner()
         except (BackendUnavailable, DatabaseUnavailable, NewerSchema, OSError) as error:
             failure.append(error)
+            raise
+        except Exception as error:
+            log.exception("start_failed")
+            failure.append(RuntimeError(f"the server did not start ({type(error).__name__}); see the log above"))
             raise
 
     server.config.app.state.services.start = start  # type: ignore[union-attr]

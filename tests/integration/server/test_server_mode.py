@@ -104,6 +104,25 @@ class TestStart:
     def test_developer_mode_answers_loopback_names_only(self, server: ServerProcess, host: str) -> None:
         assert server.client.get("/api/v1/runs", headers={"Host": host}).status_code == 421
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--database-url", "postgresql://nobody@127.0.0.1:1/none"], "the database"),
+            (["--tls-cert", "none.pem", "--tls-key", "none.pem"], "none.pem"),
+            (["--host", "192.0.2.1", "--mode", "server"], "cannot listen on 192.0.2.1"),
+            ([], "the token key"),
+        ],
+    )
+    def test_what_keeps_it_from_starting_is_one_clear_line(
+        self, tmp_path: Path, server: ServerProcess, options: list[str], said: str
+    ) -> None:
+        (tmp_path / "data" / "keys").mkdir(parents=True)
+        (tmp_path / "data" / "keys" / "tokens.key").write_bytes(b"torn")
+        refused = server.command("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *options)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+        assert said in refused.stderr
+
     def test_it_stops_well_on_sigterm(self, own_server: ServerProcess) -> None:
         assert own_server.execute(INSTANCE, "ok.sh")["status"] == "SUCCESS"
         assert own_server.stop() == 0
