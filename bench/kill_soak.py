@@ -13,9 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from faults.test_killed_server import leftovers, submit, wait_for_end  # noqa: E402 - behind the path
-from plugins.server import ServerProcess, make_folder, make_library  # noqa: E402 - see above
-
 from infraxys.engine.backends.bubblewrap import find_sandboxes  # noqa: E402 - see above
+from plugins.server import ServerProcess, make_folder, make_library  # noqa: E402 - see above
 
 
 def main(runs: int, kills: int) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTEXT = ssl._create_unverified_context()  # noqa: SLF001 - a certificate made a moment ago
+CONTEXT = ssl._create_unverified_context()
 SAMPLES, WARM_UP, CLIENTS, EACH = 100, 15, 8, 40
 ENVIRONMENT, WORKFLOW, CONTAINER, INSTANCE, PACKET = "env-1", "wf-1", "con-1", "ins-1", "pac-1"
 BRANCH_PATH = "localhost\\bench\\bench\\main"

@@ -269,13 +269,12 @@ class _Generator:
         if failed is None:
             entry = job.slot.entry
             path = entry.path if entry else job.path
-            message = error.message
-            problem = Problem(path, error.line, error.column, "template_failed", message, where=job.instance.where)
+            problem = Problem(path, error.line, error.column, "template_failed", str(error), where=job.instance.where)
         else:
             cause = failed.cause
             where = f"{failed.view.where}, attribute '{failed.name}'"
             source = failed.view.source_file
-            problem = Problem(source, cause.line, cause.column, "template_failed", cause.message, where=where)
+            problem = Problem(source, cause.line, cause.column, "template_failed", str(cause), where=where)
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -1,0 +1,293 @@
+"""Generation: who inherits what, who sees what, what is written where."""
+
+from typing import Any
+
+import pytest
+
+from factories.snapshots import MAIN, attribute, environment, instance, snapshot, template, world
+from infraxys.engine.planner import CannotPlan, StepTarget, enabled_modules, make_plan
+from infraxys.engine.render import Generation, RenderCache, generate
+from infraxys.engine.world import World
+from infraxys.spec.identity import BranchPath, ModuleId
+from infraxys.spec.snapshot import Dependency
+
+
+def packet(
+    name: str, *, files: dict[str, str] | None = None, attributes: list[Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Give the files of a packet whose files are all templates unless declared in `more`."""
+    declared = more.pop("declared", [template(file) for file in files or {}])
+    model = {"id": f"p-{name}", "label": name, "attributes": attributes or [], "files": declared, **more}
+    return {f"packets/{name}/packet.json": model, **{f"packets/{name}/files/{k}": v for k, v in (files or {}).items()}}
+
+
+def texts(generation: Generation) -> dict[str, str]:
+    """Give what was written, by the last part of the path."""
+    assert generation.is_complete, generation.problems
+    return {file.path.rpartition("/")[2]: file.content.decode() for file in generation.rendered.files}
+
+
+def render(*parts: dict[str, Any], environment_id: str = "e-prod") -> Generation:
+    files: dict[str, Any] = {}
+    for part in parts:
+        files.update(part)
+    return generate(world(snapshot(files)), environment_id)
+
+
+class TestInheritance:
+    def test_own_wins_then_the_first_parent_and_diamonds_count_once(self) -> None:
+        generation = render(
+            packet(
+                "Base", files={"x": "base", "b": "base"}, attributes=[attribute("v", "base"), attribute("w", "base")]
+            ),
+            packet("Left", files={"x": "left"}, attributes=[attribute("v", "left")], extends=[{"name": "Base"}]),
+            packet(
+                "Right",
+                files={"x": "right", "r": "$v $w"},
+                attributes=[attribute("w", "right")],
+                extends=[{"name": "Base"}],
+            ),
+            packet("Own", extends=[{"name": "Left"}, {"name": "Right"}]),
+            environment(instance("i", "Own")),
+        )
+        assert texts(generation) == {"x": "left", "b": "base", "r": "left base"}
+
+    def test_files_alone_are_inherited_the_old_way(self) -> None:
+        generation = render(
+            packet("Helper", files={"h": "help"}, attributes=[attribute("hidden", "no")]),
+            packet("Own", inheritFilesFromPacketGuid=f"{MAIN}\\helper\n".lower()),
+            environment(instance("i", "Own")),
+        )
+        assert texts(generation) == {"h": "help"}
+
+    def test_a_type_of_an_ancestor_is_a_type(self) -> None:
+        generation = render(
+            packet("Base", type="BASE"),
+            packet(
+                "Own",
+                files={"x": '$instance.hasPacketType("BASE") $instance.hasPacketType("NO")'},
+                extends=[{"name": "Base"}],
+            ),
+            environment(instance("i", "Own")),
+        )
+        assert texts(generation)["x"] == "true false"
+
+
+class TestValues:
+    def test_are_looked_up_in_the_ancestors_then_the_container_then_the_environment(self) -> None:
+        generation = render(
+            packet("Top", attributes=[attribute("up", "parent $container.name")]),
+            packet(
+                "Scoped",
+                attributes=[attribute("c", "container", scope="Container"), attribute("e", "all", scope="Environment")],
+            ),
+            packet(
+                "Leaf",
+                files={
+                    "x": '$instance.getAttribute("up") $c $container.getAttribute("c") $environment.getAttribute("e")'
+                },
+            ),
+            environment(instance("t", "Top", [instance("l", "Leaf")]), instance("s", "Scoped")),
+        )
+        assert texts(generation)["x"] == "parent web container container all"
+
+    def test_refer_to_one_another_lazily(self) -> None:
+        generation = render(
+            packet("P", files={"x": "$a"}, attributes=[attribute("a", "<$b>"), attribute("b", "[$container.name]")]),
+            environment(instance("i", "P")),
+        )
+        assert texts(generation)["x"] == "<[web]>"
+
+    def test_a_circle_is_reported_as_the_chain(self) -> None:
+        generation = render(
+            packet("P", files={"x": "$a"}, attributes=[attribute("a", "$b"), attribute("b", "$a")]),
+            environment(instance("i", "P")),
+        )
+        assert not generation.is_complete
+        assert "a → b → a" in str(generation.problems[0])
+
+    def test_defaults_for_missing_and_empty_values(self) -> None:
+        text = '$i.getAttribute("no", "d") $i.getAttribute("empty", "d") [$i.getAttribute("no", false)]'
+        generation = render(
+            packet("P", files={"x": text}, attributes=[attribute("empty")]), environment(instance("i", "P"))
+        )
+        assert texts(generation)["x"] == "d d []"
+
+    def test_a_missing_one_is_an_error_with_place_and_wording(self) -> None:
+        generation = render(packet("P", files={"x": "one\n  $missing"}), environment(instance("i", "P")))
+        problem = generation.problems[0]
+        assert (problem.file, problem.line, problem.column) == ("packets/P/files/x", 2, 3)
+        assert "Variable $missing has not been set" in problem.message
+        assert problem.where == "container 'web', instance 'P'"
+
+    def test_an_error_in_an_attribute_is_reported_there(self) -> None:
+        generation = render(
+            packet("P", files={"x": "$a"}, attributes=[attribute("a")]), environment(instance("i", "P", a="ok $nope"))
+        )
+        problem = generation.problems[0]
+        assert problem.file == "environments/prod/web/container.json"
+        assert problem.where.endswith("attribute 'a'")
+        assert "attribute value[line 1, column 4]" in problem.message
+
+    def test_every_problem_is_reported_not_only_the_first(self) -> None:
+        generation = render(packet("P", files={"x": "$one", "y": "$two"}), environment(instance("i", "P")))
+        assert len(generation.problems) == 2
+
+
+class TestTargets:
+    def test_save_with_says_where(self) -> None:
+        kinds = ["CURRENT INSTANCE", "EVERY INSTANCE", "EVERY CONTAINER", "CURRENT CONTAINER", "CURRENT ENVIRONMENT"]
+        files = {kind.lower().replace(" ", "-"): "$container.name" for kind in kinds}
+        declared = [template(name, saveWith=kind) for name, kind in zip(files, kinds, strict=True)]
+        generation = render(
+            packet("P", files=files, declared=declared),
+            packet("Q"),
+            environment(instance("i", "P", [instance("j", "Q")])),
+            {"environments/prod/db/container.json": {"id": "c-db", "roles": [], "instances": [instance("k", "Q")]}},
+        )
+        assert generation.is_complete
+        found = {"/".join(file.path.split("/")[1:]): file.content.decode() for file in generation.rendered.files}
+        places = sorted((path.rpartition("/")[0], path.rpartition("/")[2]) for path in found)
+        of = lambda name: sorted(place for place, file in places if file == name)  # noqa: E731 - shorter
+        assert [place.split("/")[0] for place in of("every-instance")] == ["db", "web", "web"]
+        assert of("every-container") == ["db/container.auto", "web/container.auto"]
+        assert of("current-container") == ["web/container.auto"]
+        assert of("current-environment") == ["environment.auto"]
+        assert len(of("current-instance")) == 1
+        assert found["db/container.auto/every-container"] == "db"
+
+    def test_roles_are_evaluated_in_the_container_that_uses_them(self) -> None:
+        generation = render(
+            packet("P", files={"x": "$container.name"}),
+            {"roles/R/role.json": {"id": "r", "instances": [instance("i", "P")]}},
+            environment(roles=[{"name": "R", "id": "r", "path": str(MAIN)}]),
+        )
+        assert texts(generation)["x"] == "web"
+
+    def test_templates_can_leave_out_files_and_actions_and_name_them(self) -> None:
+        files = {
+            "no-action.sh": "#set($skip_action_creation = true)a",
+            "no-file.sh": "#set($skip_file_creation = true)b",
+            "named.sh": '#set($menu_caption = "Do it")#set($action_instance_label = "It")c',
+        }
+        declared = [template(name, executable=True) for name in files]
+        generation = render(packet("P", files=files, declared=declared), environment(instance("i", "P")))
+        assert set(texts(generation)) == {"no-action.sh", "named.sh"}
+        assert [(a.filename, a.caption, a.instance_label) for a in generation.actions.values()] == [
+            ("named.sh", "Do it", "It")
+        ]
+
+    def test_include_lines_are_replaced_before_rendering(self) -> None:
+        declared = [template("x"), template("shared", includeName="the shared one")]
+        files = {"x": "<INCLUDE the shared one>\nend", "shared": "hello $container.name\n"}
+        generation = render(packet("P", files=files, declared=declared), environment(instance("i", "P")))
+        assert texts(generation)["x"] == "hello web\nend"
+
+    def test_an_unknown_include_and_a_circle_are_problems(self) -> None:
+        for text in ("<INCLUDE nothing>", "<INCLUDE x>"):
+            generation = render(packet("P", files={"x": text}), environment(instance("i", "P")))
+            assert [problem.code for problem in generation.problems] == ["unknown_include"]
+
+    def test_files_that_are_no_templates_are_copied(self) -> None:
+        declared = [{"id": "f", "filename": "x"}]
+        generation = render(
+            packet("P", files={"x": "$not #if a template"}, declared=declared), environment(instance("i", "P"))
+        )
+        assert texts(generation)["x"] == "$not #if a template"
+
+
+class TestAgain:
+    def make(self, value: str, other: str) -> World:
+        files = {
+            **packet("P", files={"x": "$a $net.getAttribute('a')"}, attributes=[attribute("a")]),
+            **environment(instance("one", "P", a=value), instance("two", "P", a="2"), instance("net", "P", a=other)),
+        }
+        return world(snapshot(files))
+
+    def test_the_same_content_has_the_same_digest(self) -> None:
+        first, second = (generate(self.make("1", "n"), "e-prod") for _ in range(2))
+        assert first.rendered.digest == second.rendered.digest
+
+    def test_only_what_read_a_changed_attribute_is_rendered_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cache = RenderCache()
+        generate(self.make("1", "n"), "e-prod", cache)
+        rendered: list[str] = []
+        from infraxys.engine import render as module  # noqa: PLC0415 - patched below
+
+        real = module._Generator._render_now
+
+        def counting(self: Any, job: Any, source: str) -> Any:
+            rendered.append(job.instance.id)
+            return real(self, job, source)
+
+        monkeypatch.setattr(module._Generator, "_render_now", counting)
+        generate(self.make("1", "n"), "e-prod", cache)
+        assert rendered == []
+        changed = generate(self.make("9", "n"), "e-prod", cache)
+        assert rendered == ["one"]
+        assert any(file.content == b"9 n" for file in changed.rendered.files)
+        rendered.clear()
+        generate(self.make("9", "m"), "e-prod", cache)
+        assert sorted(rendered) == ["net", "one", "two"]
+
+
+class TestPlan:
+    def plan_world(self) -> World:
+        library = snapshot(packet("Lib"), ModuleId("host", "org", "lib"))
+        own = snapshot(
+            {
+                **packet(
+                    "P",
+                    files={"go.sh": "go", "data": "d"},
+                    declared=[template("go.sh", executable=True, timeoutSeconds=5), template("data")],
+                    attributes=[attribute("a", "$container.name"), attribute("LD_PRELOAD", "x")],
+                ),
+                **environment(instance("i", "P")),
+            },
+            dependencies=(Dependency("host/org/lib", "main"),),
+        )
+        return world(own, library)
+
+    def test_resolves_everything_that_a_run_needs(self) -> None:
+        made = self.plan_world()
+        generation = generate(made, "e-prod")
+        plan = make_plan(
+            made, made.environment("e-prod"), generation, [StepTarget("c-web", "i", "go.sh")], kind="action"
+        )
+        step = plan.steps[0]
+        assert step.timeout_seconds == 5
+        assert step.attributes == {"a": "web"}
+        assert step.variables["INSTANCE_GUID"] == "i"
+        assert step.is_sourced
+        assert {str(path) for path in plan.commits} == {"host\\org\\repo\\main", "host\\org\\lib\\main"}
+        assert [str(module.path) for module in step.modules] == ["host\\org\\repo\\main", "host\\org\\lib\\main"]
+
+    @pytest.mark.parametrize(("filename", "code"), [("nothing", "unknown_file"), ("data", "not_executable")])
+    def test_refuses_what_is_no_action(self, filename: str, code: str) -> None:
+        made = self.plan_world()
+        generation = generate(made, "e-prod")
+        with pytest.raises(CannotPlan) as refused:
+            make_plan(made, made.environment("e-prod"), generation, [StepTarget("c-web", "i", filename)], kind="action")
+        assert refused.value.code == code
+
+    def test_modules_of_marked_descendants_are_enabled_too(self) -> None:
+        marked = snapshot(
+            packet("Marked", attributes=[attribute("enable_module_in_parents", "1")]), ModuleId("host", "org", "marked")
+        )
+        child = {**instance("k", "Marked"), "packetPath": "host\\org\\marked\\main"}
+        own = snapshot({**packet("P"), **environment(instance("i", "P", [child]))})
+        made = world(own, marked)
+        top = next(made.environment("e-prod").instances())
+        assert {str(module.path.module) for module in enabled_modules(made, top)} == {
+            "host/org/repo",
+            "host/org/marked",
+        }
+
+    def test_a_reference_to_the_own_module_means_the_own_branch(self) -> None:
+        files = {
+            **packet("P", files={"x": "here"}),
+            **environment({**instance("i", "P"), "packetPath": "host\\org\\repo\\master"}),
+        }
+        made = world(snapshot(files))
+        assert texts(generate(made, "e-prod"))["x"] == "here"
+        assert made.root == BranchPath(ModuleId("host", "org", "repo"), "main")
