@@ -82,10 +82,11 @@ class StepRuntime:
     """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
+    `runs` is where the folders of running steps lie, in `work` unless given.
     With `says_end` the log of a step ends with the lines that consoles show; without, it is the action's output alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it brings together, and what an installation chooses
         self,
         backend: Backend,
         work: Path,
@@ -95,10 +96,11 @@ class StepRuntime:
         network: bool = True,
         grace_seconds: float = 10.0,
         says_end: bool = False,
+        runs: Path | None = None,
     ) -> None:
         self._backend, self._export = backend, export
         self._environments = EnvironmentStore(work / "environments")
-        self._runs, self._core, self._empty = work / "runs", work / "core", work / "empty"
+        self._runs, self._core, self._empty = runs or work / "runs", work / "core", work / "empty"
         self._limits = limits or Limits()
         self._network = network
         self._grace, self._says_end = grace_seconds, says_end

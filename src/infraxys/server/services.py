@@ -79,10 +79,12 @@ class Services:
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
         self.backend = await asyncio.to_thread(make_backend, settings, folder.work)
+        backend = self.backend
         runtime = StepRuntime(
-            self.backend,
+            backend,
             folder.work,
             self._export,
+            runs=backend.runs_folder() if isinstance(backend, BubblewrapBackend) else None,
             limits=Limits(
                 memory_bytes=settings.memory_limit,
                 processes=settings.process_limit,

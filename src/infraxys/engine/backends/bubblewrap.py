@@ -20,6 +20,7 @@ from infraxys.engine.backends.host import (
     find_facts,
     hand_over,
     is_reachable,
+    memory_folder,
     prepare_work_directory,
     refresh_resolver,
     remove_tree,
@@ -246,6 +247,11 @@ class BubblewrapBackend:
             group.remove()
         remove_tree(self.work / "runs")
         return killed
+
+    def runs_folder(self) -> Path:
+        """Give where the folders of running actions belong: in memory where control groups count it, else in `work`."""
+        folder = memory_folder(self.work, self.accounts) if self._cgroups.version else None
+        return (folder or self.work) / "runs"
 
     async def close(self) -> None:
         """Kill what still runs and remove everything the backend made."""

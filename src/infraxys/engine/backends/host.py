@@ -1,6 +1,7 @@
 """What the sandbox needs from the host: binaries, accounts, the /etc that actions see, and a work directory."""
 
 import glob
+import hashlib
 import importlib.util
 import os
 import re
@@ -15,6 +16,7 @@ from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.command_line import HostFacts
 
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it, with its owner checked
 POOL = 1024  # ids set apart, whatever the number of slots, so that every part of a server finds the same
 SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
 OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
@@ -219,6 +221,24 @@ def prepare_work_directory(work: Path, accounts: Accounts) -> None:
     else:
         os.chown(work, -1, accounts.gid)
         work.chmod(0o710)
+
+
+def memory_folder(work: Path, accounts: Accounts) -> Path | None:
+    """Make a folder in memory that belongs to `work`, for what lives as long as an action; None where there is none.
+
+    Only for hosts whose control groups count what actions write there (docs/decisions/0009).
+    """
+    name = hashlib.sha256(os.fsencode(work.absolute())).hexdigest()[:16]
+    folder = SHARED_MEMORY / f"infraxys-{os.geteuid()}-{name}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return None  # somebody else was here first
+        prepare_work_directory(folder, accounts)
+    except OSError:
+        return None
+    return folder
 
 
 def is_reachable(work: Path, accounts: Accounts) -> bool:
