@@ -87,6 +87,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         ws="websockets-sansio",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=True,
         timeout_keep_alive=75,

@@ -17,10 +17,10 @@ from infraxys.engine.runtime import PreparedStep, RunContext, StepResult, StepRu
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
 from infraxys.server.catalog.catalog import Catalog, Target
-from infraxys.server.db.engine import Database
+from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem
 from infraxys.server.runs import repository
-from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, end_run, start_step
+from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, end_run, start_step
 from infraxys.spec.identity import BranchPath, ModuleId
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class RunExecution:
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
         self._rest_endpoint = rest_endpoint
         self._active: dict[str, ActiveRun] = {}
+        self._ended: set[str] = set()  # ended before the engine asked for it
 
     # -- before and while a run executes --
 
@@ -130,10 +131,25 @@ class RunExecution:
         result = self._lay_out_and_execute(active, run_id, index)
         active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
         active.messages[index] = result.message
-        return StepOutcome(result.status, result.exit_code)
+        outcome = StepOutcome(result.status, result.exit_code)
+        if outcome.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
+            self._finish_early(run_id, [*(StepOutcome(Status.SUCCESS, 0) for _ in range(index)), outcome])
+        return outcome
+
+    def _finish_early(self, run_id: str, outcomes: list[StepOutcome]) -> None:
+        """Answer whoever waits before the engine has put the step on record; what fails here, `finish` does again."""
+        try:
+            self.finish(run_id, outcomes)
+        except DatabaseUnavailable:
+            log.warning("run_not_ended_yet run_id=%s", run_id)
+        else:
+            self._ended.add(run_id)
 
     def finish(self, run_id: str, outcomes: list[StepOutcome]) -> None:
         """Record the end of a run and tell who waits. Does nothing for a run that has ended."""
+        if run_id in self._ended:
+            self._ended.discard(run_id)
+            return
         active = self._active.get(run_id)
         now = utc_now()
         status = outcomes[-1].status if outcomes else Status.CANCELLED
@@ -156,17 +172,14 @@ class RunExecution:
                 return record
             step = record["steps"][last] if last >= 0 else None
             said = message if message is not None else describe_end(status, step["name"] if step else "")
-            end_run(
-                connection,
-                run_id,
-                status,
-                now,
-                ends,
-                exit_code=outcomes[-1].exit_code if outcomes else None,
-                message=said,
-                log_bytes=log_end.length,
-                log_sha256=log_end.sha256,
-            )
+            values = {
+                "exit_code": outcomes[-1].exit_code if outcomes else None,
+                "message": said,
+                "log_bytes": log_end.length,
+                "log_sha256": log_end.sha256,
+            }
+            if end_run(connection, run_id, status, now, ends, **values):
+                return as_ended(record, status, now, ends, values)
             return repository.find_run(connection, run_id)
 
         record = self._database.write_now(record_end)

@@ -94,6 +94,23 @@ def end_run(
     return moved.rowcount > 0
 
 
+def as_ended(
+    record: RunRecord, status: Status, at: datetime, ends: Sequence[StepEnd], values: Mapping[str, object]
+) -> RunRecord:
+    """Give a record as `end_run` has left it, without reading it again."""
+    by_position = {end.position: end for end in ends}
+    steps = []
+    for step in record["steps"]:
+        end = by_position.get(step["position"])
+        if end is not None and Status(step["status"]) not in FINAL:
+            steps.append({**step, "status": end.status.value, "exit_code": end.exit_code, "finished_at": end.at})
+        elif status is not Status.SUCCESS and step["status"] == Status.QUEUED:
+            steps.append({**step, "status": Status.CANCELLED.value})
+        else:
+            steps.append(step)
+    return {**record, **values, "status": status.value, "finished_at": at, "steps": steps}
+
+
 @dataclass(slots=True)
 class Watchers:
     """Who waits for runs in this process. Used on the event loop's thread; `publish` from any."""
