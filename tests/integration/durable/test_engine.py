@@ -222,12 +222,17 @@ def test_a_stop_waits_for_the_step_that_executes_and_starts_no_other(start_engin
     assert [event["index"] for event in again.events.of("started", run="r")] == [1]
 
 
+def open_sockets():
+    opened = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    return {name.rpartition("socket:[")[2].rstrip("]") for name in opened if "socket:[" in name}
+
+
 def test_no_network_is_used_with_sqlite(start_engine, tmp_path):
+    before = open_sockets()
     running = start_engine()
     running.engine.submit(plan(tmp_path, "r", "ok"))
     running.events.wait("finished")
-    opened = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
-    inodes = {name.rpartition("socket:[")[2].rstrip("]") for name in opened if "socket:[" in name}
+    inodes = open_sockets() - before
     internet = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         lines = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
