@@ -19,6 +19,7 @@ from infraxys.server.runs.transitions import RunRecord
 
 KEY_LIFETIME = timedelta(hours=24)
 SORTS = {"createdAt": runs.c.created_at, "-createdAt": runs.c.created_at}
+_INSERT_RUN, _INSERT_STEP = runs.insert(), run_steps.insert()
 _GET = sa.select(runs).where(runs.c.id == sa.bindparam("run_id"))
 _STEPS = sa.select(run_steps).where(run_steps.c.run_id == sa.bindparam("run_id")).order_by(run_steps.c.position)
 _FIND_KEY = sa.select(idempotency_keys.c.run_id, idempotency_keys.c.fingerprint).where(
@@ -56,8 +57,8 @@ def insert_run(
         connection.execute(
             idempotency_keys.delete().where(idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key)
         )
-    connection.execute(runs.insert().values(run))
-    connection.execute(run_steps.insert(), [{"run_id": run["id"], **step} for step in steps])
+    connection.execute(_INSERT_RUN, run)
+    connection.execute(_INSERT_STEP, [{"run_id": run["id"], **step} for step in steps])
     if key is not None:
         connection.execute(
             idempotency_keys.insert().values(

@@ -30,67 +30,89 @@ def _from(to: Status) -> list[str]:
     return [state.value for state, following in ALLOWED.items() if to in following]
 
 
+# Built once: putting a statement together costs more than executing it.
+_BEGIN_RUN = (
+    runs.update()
+    .where(
+        runs.c.id == sa.bindparam("run"),
+        sa.or_(runs.c.status == Status.RUNNING, runs.c.status.in_(_from(Status.RUNNING))),
+        runs.c.cancel_requested_at.is_(None),
+    )
+    .values(
+        status=Status.RUNNING,
+        started_at=sa.func.coalesce(runs.c.started_at, sa.bindparam("at", type_=runs.c.started_at.type)),
+        executor_id=sa.bindparam("executor"),
+    )
+)
+_BEGIN_STEP = (
+    run_steps.update()
+    .where(
+        run_steps.c.run_id == sa.bindparam("run"),
+        run_steps.c.position == sa.bindparam("place"),
+        run_steps.c.status.in_(_from(Status.RUNNING)),
+    )
+    .values(
+        status=Status.RUNNING,
+        attempt=run_steps.c.attempt + 1,
+        started_at=sa.bindparam("at", type_=run_steps.c.started_at.type),
+        runner=sa.bindparam("executor"),
+    )
+)
+_END_STEP = {
+    status: run_steps.update()
+    .where(
+        run_steps.c.run_id == sa.bindparam("run"),
+        run_steps.c.position == sa.bindparam("place"),
+        run_steps.c.status.in_(_from(status)),
+    )
+    .values(
+        status=status,
+        exit_code=sa.bindparam("code"),
+        finished_at=sa.bindparam("at", type_=run_steps.c.finished_at.type),
+    )
+    for status in FINAL
+}
+_END_RUN = {
+    status: runs.update()
+    .where(runs.c.id == sa.bindparam("run"), runs.c.status.in_(_from(status)))
+    .values(status=status)
+    for status in FINAL
+}
+_SKIP_STEPS = (
+    run_steps.update()
+    .where(run_steps.c.run_id == sa.bindparam("run"), run_steps.c.status == Status.QUEUED)
+    .values(status=Status.CANCELLED)
+)
+
+
 def start_step(
     connection: Connection, run_id: str, position: int, *, executor_id: str, at: datetime, previous: StepEnd | None
 ) -> bool:
     """Record that a step begins (and how the one before it ended). False when the run may not go on."""
     if previous is not None:
         end_step(connection, run_id, previous)
-    may_start = sa.or_(runs.c.status == Status.RUNNING, runs.c.status.in_(_from(Status.RUNNING)))
-    moved = connection.execute(
-        runs.update()
-        .where(runs.c.id == run_id, may_start, runs.c.cancel_requested_at.is_(None))
-        .values(
-            status=Status.RUNNING,
-            started_at=sa.func.coalesce(runs.c.started_at, sa.literal(at, runs.c.started_at.type)),
-            executor_id=executor_id,
-        )
-    )  # fmt: skip
-    if moved.rowcount == 0:
+    values = {"run": run_id, "at": at, "executor": executor_id}
+    if connection.execute(_BEGIN_RUN, values).rowcount == 0:
         return False
-    started = connection.execute(
-        run_steps.update()
-        .where(
-            run_steps.c.run_id == run_id,
-            run_steps.c.position == position,
-            run_steps.c.status.in_(_from(Status.RUNNING)),
-        )
-        .values(status=Status.RUNNING, attempt=run_steps.c.attempt + 1, started_at=at, runner=executor_id)
-    )
-    return started.rowcount > 0
+    return connection.execute(_BEGIN_STEP, {**values, "place": position}).rowcount > 0
 
 
 def end_step(connection: Connection, run_id: str, end: StepEnd) -> None:
     """Record the end of a step; a final state is never changed."""
-    connection.execute(
-        run_steps.update()
-        .where(
-            run_steps.c.run_id == run_id,
-            run_steps.c.position == end.position,
-            run_steps.c.status.in_(_from(end.status)),
-        )
-        .values(status=end.status, exit_code=end.exit_code, finished_at=end.at)
-    )
+    values = {"run": run_id, "place": end.position, "code": end.exit_code, "at": end.at}
+    connection.execute(_END_STEP[end.status], values)
 
 
 def end_run(
     connection: Connection, run_id: str, status: Status, at: datetime, ends: Sequence[StepEnd], **values: object
 ) -> bool:
     """Record the end of a run with what is known of its steps. False when it had ended before."""
-    moved = connection.execute(
-        runs.update()
-        .where(runs.c.id == run_id, runs.c.status.in_(_from(status)))
-        .values(status=status, finished_at=at, **values)
-    )
+    moved = connection.execute(_END_RUN[status], {"run": run_id, "finished_at": at, **values})
     for end in ends:
         end_step(connection, run_id, end)
     if moved.rowcount and status is not Status.SUCCESS:
         # What comes after the step that ended the run is never executed.
-        connection.execute(
-            run_steps.update()
-            .where(run_steps.c.run_id == run_id, run_steps.c.status == Status.QUEUED)
-            .values(status=Status.CANCELLED)
-        )
+        connection.execute(_SKIP_STEPS, {"run": run_id})
     return moved.rowcount > 0
 
 
