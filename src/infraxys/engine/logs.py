@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal
@@ -56,13 +57,11 @@ class LogWriter:
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._digest, self.length, self._is_line_open = digest_of(path)
-        self._file = path.open("ab", buffering=0)
-        self._index = index_path(path).open("ab", buffering=0)
-        mend_index(self._index.fileno(), index_path(path), self.length)
-        self._index_length = self._index.tell()
+        # Opened with the first bytes: while the sandbox starts, and not at all for an action that says nothing.
+        self._files: tuple[FileIO, FileIO] | None = None
+        self._index_length = 0
         self._max_bytes = max_bytes
         self._dropped = 0
         self._buffer = bytearray()
@@ -100,10 +99,11 @@ class LogWriter:
         frames, self._frames = bytes(self._frames), bytearray()
         self._last = None
         try:
+            file, index = self._open()
             # Frames first: a reader may see a frame without its bytes, never bytes without their frame.
-            write_all(self._index.fileno(), frames)
+            write_all(index.fileno(), frames)
             self._index_length += len(frames)
-            write_all(self._file.fileno(), data)
+            write_all(file.fileno(), data)
         except OSError as error:
             logger.warning("log_not_written path=%s reason=%s", self.path, error.strerror)
             data = self._forget_unwritten(data)
@@ -117,8 +117,8 @@ class LogWriter:
             if self._dropped:
                 self.note(0, "")
             self.flush()
-            self._file.close()
-            self._index.close()
+            for file in self._files or ():
+                file.close()
             self.end = LogEnd(self.length, self._digest.hexdigest())
             self._wake()
         return self.end
@@ -155,11 +155,25 @@ class LogWriter:
 
     def _forget_unwritten(self, data: bytes) -> bytes:
         """Make the files agree after a failed write; gives what of `data` is on file."""
-        written = max(0, os.fstat(self._file.fileno()).st_size - self.length)
+        if self._files is None:
+            self._dropped += len(data)
+            return b""
+        file, index = self._files
+        written = max(0, os.fstat(file.fileno()).st_size - self.length)
         self._dropped += len(data) - written
         with suppress(OSError):
-            mend_index(self._index.fileno(), index_path(self.path), self.length + written)
+            mend_index(index.fileno(), index_path(self.path), self.length + written)
         return data[:written]
+
+    def _open(self) -> tuple[FileIO, FileIO]:
+        """Open log and index, where they are not."""
+        if self._files is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            index = index_path(self.path).open("ab", buffering=0)
+            mend_index(index.fileno(), index_path(self.path), self.length)
+            self._index_length = index.tell()
+            self._files = self.path.open("ab", buffering=0), index
+        return self._files
 
     def _wake(self) -> None:
         followers, self._followers = self._followers, []

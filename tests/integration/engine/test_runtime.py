@@ -72,7 +72,7 @@ class Bench:
         self.logs.unlink(missing_ok=True)
         results = asyncio.run(asyncio.wait_for(scenario(), 120))
         assert self.left() == []
-        return results, self.logs.read_bytes()
+        return results, whole_log(self.logs)
 
     def left(self) -> list[str]:
         """What is left of runs: folders and processes."""
@@ -102,6 +102,11 @@ async def said(writer: LogWriter, text: bytes) -> None:
     """Wait until the action has said something."""
     while text not in LogReader(writer.path, writer).read(0):
         await writer.changed()
+
+
+def whole_log(path: Path) -> bytes:
+    """Give a log, which is no file while nothing was said."""
+    return path.read_bytes() if path.exists() else b""
 
 
 class TestWhatAnActionFinds:
@@ -280,7 +285,7 @@ class TestHowItEnds:
             return result
 
         result = asyncio.run(scenario())
-        assert (result.status, result.exit_code, bench.logs.read_bytes()) == (Status.CANCELLED, None, b"")
+        assert (result.status, result.exit_code, whole_log(bench.logs)) == (Status.CANCELLED, None, b"")
         assert bench.left() == []
 
     def test_the_end_of_the_server_ends_the_action(self, bench: Bench) -> None:
@@ -339,7 +344,7 @@ class TestOutput:
 
         async def look(stopper: Stopper, writer: LogWriter) -> None:
             await said(writer, b"early")
-            seen.append(writer.path.read_bytes())
+            seen.append(whole_log(writer.path))
             stopper.stop(Status.CANCELLED)
 
         bench.run(make_plan({"run.sh": "echo early; sleep 1000"}), during=look, grace_seconds=0)
@@ -400,7 +405,7 @@ class TestWhatIsLeft:
                 prepared = await asyncio.to_thread(runtime.lay_out, plan, 0, make_context(f"run-{number}"))
                 await runtime.execute(prepared, writer)
                 writer.close()
-                return writer.path.read_bytes()
+                return whole_log(writer.path)
 
             found = await asyncio.gather(*(one(number) for number in range(6)))
             await runtime.close()
