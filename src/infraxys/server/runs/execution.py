@@ -20,7 +20,7 @@ from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem
 from infraxys.server.runs import repository
-from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, end_run, start_step
+from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
 from infraxys.spec.identity import BranchPath, ModuleId
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class ActiveRun:
     messages: dict[int, str] = field(default_factory=dict)
     recorded: int = 0  # how many of `ends` are in the database
     log_end: LogEnd | None = None
+    record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
 
 
 class RunExecution:
@@ -63,9 +64,9 @@ class RunExecution:
 
     # -- before and while a run executes --
 
-    def accept(self, run_id: str, plan: Plan, context: RunContext) -> None:
-        """Keep the plan of a run that is about to be recorded."""
-        self._active[run_id] = ActiveRun(plan, context)
+    def accept(self, record: RunRecord, plan: Plan, context: RunContext) -> None:
+        """Keep the plan and the record of a run that is about to be recorded."""
+        self._active[record["id"]] = ActiveRun(plan, context, record=record)
 
     def forget(self, run_id: str) -> None:
         """Drop a run that was not recorded after all."""
@@ -126,6 +127,8 @@ class RunExecution:
         active.recorded = len(active.ends)
         if not started:
             return StepOutcome(Status.CANCELLED, None)
+        if active.record is not None:
+            active.record = as_started(active.record, index, self._executor_id, now, previous)
         if record is not None:
             self._watchers.publish(record)
         result = self._lay_out_and_execute(active, run_id, index)
@@ -166,8 +169,10 @@ class RunExecution:
             log_end = recover(self.log_path(run_id))
         message = active.messages.get(last) if active else None
 
+        kept = active.record if active else None
+
         def record_end(connection: Connection) -> RunRecord | None:
-            record = repository.find_run(connection, run_id)
+            record = kept or repository.find_run(connection, run_id)
             if record is None or Status(record["status"]) in FINAL:
                 return record
             step = record["steps"][last] if last >= 0 else None

@@ -58,7 +58,7 @@ def insert_run(
             idempotency_keys.delete().where(idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key)
         )
     connection.execute(_INSERT_RUN, run)
-    connection.execute(_INSERT_STEP, [{"run_id": run["id"], **step} for step in steps])
+    connection.execute(_INSERT_STEP, list(steps))
     if key is not None:
         connection.execute(
             idempotency_keys.insert().values(

@@ -15,6 +15,7 @@ from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database
+from infraxys.server.db.tables import runs
 from infraxys.server.errors import Conflict, NotFound, Unprocessable
 from infraxys.server.runs import repository
 from infraxys.server.runs.execution import RunExecution
@@ -74,11 +75,12 @@ class Runs:
         plan = await self._catalog.plan(target)
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
-        self.execution.accept(run_id, plan, self.execution.context(run, submission.subject.grants))
+        steps = new_steps(run_id, plan)
+        self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject.grants))
         ended = self.watchers.end_of(run_id)
         loop = asyncio.get_running_loop()
         # Shielded: a caller that goes away does not undo what it has asked for.
-        accepting = loop.run_in_executor(self._accepting, self._accept, run, plan, submission.key)
+        accepting = loop.run_in_executor(self._accepting, self._accept, run, steps, submission.key)
         existing = await asyncio.shield(accepting)
         if existing is None:
             return Submitted(run_id, ended)
@@ -88,19 +90,8 @@ class Runs:
             raise IdempotencyKeyReused("the Idempotency-Key was used for another request within the last 24 hours")
         return Submitted(existing.run_id, await self.end_of(existing.run_id), is_replay=True)
 
-    def _accept(self, run: RunRecord, plan: Plan, key: IdempotencyKey | None) -> Existing | None:
+    def _accept(self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None) -> Existing | None:
         """Record and start, in a thread."""
-        steps = [
-            {
-                "position": position,
-                "name": step.name,
-                "status": Status.QUEUED,
-                "container_id": step.container_id,
-                "instance_id": step.instance_id,
-                "filename": step.filename,
-            }
-            for position, step in enumerate(plan.steps)
-        ]
         existing = self._database.write_now(lambda connection: repository.insert_run(connection, run, steps, key))
         if existing is None:
             self._engine.submit(run["id"])
@@ -163,14 +154,36 @@ class Runs:
         self._accepting.shutdown(wait=False)
 
 
+def new_steps(run_id: str, plan: Plan) -> list[RunRecord]:
+    """Make the records of a run's steps."""
+    return [
+        {
+            "run_id": run_id,
+            "position": position,
+            "name": step.name,
+            "status": Status.QUEUED.value,
+            "exit_code": None,
+            "attempt": 0,
+            "container_id": step.container_id,
+            "instance_id": step.instance_id,
+            "filename": step.filename,
+            "runner": None,
+            "started_at": None,
+            "finished_at": None,
+        }
+        for position, step in enumerate(plan.steps)
+    ]
+
+
 def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
     """Make the record of a run that is about to be accepted."""
     single = plan.steps[0] if plan.kind == "action" else None
     subject = submission.subject
     return {
+        **dict.fromkeys(runs.columns.keys()),
         "id": new_id(),
         "kind": plan.kind,
-        "status": Status.QUEUED,
+        "status": Status.QUEUED.value,
         "module": str(plan.branch_path.module),
         "branch": plan.branch_path.branch,
         "commit": plan.commit,

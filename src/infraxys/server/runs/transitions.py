@@ -116,6 +116,26 @@ def end_run(
     return moved.rowcount > 0
 
 
+def as_started(record: RunRecord, position: int, executor_id: str, at: datetime, previous: StepEnd | None) -> RunRecord:
+    """Give a record as `start_step` has left it, without reading it again."""
+    steps = [dict(step) for step in record["steps"]]
+    if previous is not None:
+        steps[previous.position] |= {
+            "status": previous.status.value,
+            "exit_code": previous.exit_code,
+            "finished_at": previous.at,
+        }
+    attempt = steps[position]["attempt"] + 1
+    steps[position] |= {
+        "status": Status.RUNNING.value,
+        "attempt": attempt,
+        "started_at": at,
+        "runner": executor_id,
+    }
+    started = record["started_at"] or at
+    return {**record, "status": Status.RUNNING.value, "started_at": started, "executor_id": executor_id, "steps": steps}
+
+
 def as_ended(
     record: RunRecord, status: Status, at: datetime, ends: Sequence[StepEnd], values: Mapping[str, object]
 ) -> RunRecord:
