@@ -210,6 +210,8 @@ class RunExecution:
             result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
         if result.status is not Status.SUCCESS or prepared.index == len(active.plan.steps) - 1:
             active.log_end = active.writer.close()
+        else:
+            active.writer.flush()  # a finished step's output must not be lost with this process
         return result
 
     def _record(self, run_id: str) -> RunRecord | None:
