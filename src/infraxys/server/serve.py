@@ -119,7 +119,6 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
 
     server.config.app.state.services.start = start  # type: ignore[union-attr]
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL if not sys.flags.dev_mode else logging.INFO)
-    sys.setswitchinterval(0.001)  # requests hand over between threads; the default of 5 ms would be felt
     with asyncio.Runner() as runner:
         runner.run(server.serve(sockets=[listener]))
     if failure:
