@@ -22,12 +22,12 @@ class DataFolder:
         self.modules, self.logs = self.path / "modules", self.path / "logs"
         self._lock: IO[str] | None = None
         self.is_new = not (self.database / "infraxys.db").exists()
-        self._accounts = find_accounts(slots)
+        self.accounts = find_accounts(slots, self.path)
         self.work = work.expanduser().absolute() if work else self._choose_work()
 
     def _choose_work(self) -> Path:
         """Put `work` inside, unless a folder above is closed to the accounts that actions run as."""
-        if is_reachable(self.path, self._accounts):
+        if is_reachable(self.path, self.accounts):
             return self.path / "work"
         name = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
         return Path("/var/tmp") / f"infraxys-{os.geteuid()}-{name}"  # noqa: S108 - owned and checked in prepare
@@ -35,10 +35,10 @@ class DataFolder:
     def prepare(self) -> None:
         """Make the folders. Raises PermissionError when something of the name is not ours."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if self._accounts.gid is None:
+        if self.accounts.gid is None:
             self.path.chmod(0o700)
         else:
-            os.chown(self.path, 0, self._accounts.gid)
+            os.chown(self.path, 0, self.accounts.gid)
             self.path.chmod(0o710)
         for folder in (self.database, self.keys, self.tls, self.modules, self.logs):
             folder.mkdir(exist_ok=True, mode=0o700)

@@ -61,7 +61,7 @@ def check_folder(folder: DataFolder) -> str:
 def check_sandbox(folder: DataFolder) -> str:
     """Execute `true` with the real command line, in a work folder of its own."""
     work = folder.work.with_name(f"{folder.work.name}-doctor")
-    backend = BubblewrapBackend(work, slots=1)
+    backend = BubblewrapBackend(work, slots=1, accounts=folder.accounts)
 
     async def probe() -> float:
         backend.prepare()

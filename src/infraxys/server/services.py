@@ -78,7 +78,7 @@ class Services:
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
-        self.backend = await asyncio.to_thread(make_backend, settings, folder.work)
+        self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
         runtime = StepRuntime(
             backend,
@@ -156,13 +156,13 @@ class Services:
         await asyncio.to_thread(self.database.close)
 
 
-def make_backend(settings: Settings, work: Path) -> Backend:
+def make_backend(settings: Settings, folder: DataFolder) -> Backend:
     """Make the backend that the settings name, ready for use. Raises BackendUnavailable."""
     if settings.backend == "dummy":
-        work.mkdir(parents=True, exist_ok=True)
+        folder.work.mkdir(parents=True, exist_ok=True)
         return DummyBackend()
     extra = tuple(Path(part) for part in settings.extra_read_only.split(":") if part)
-    backend = BubblewrapBackend(work, slots=settings.slots, extra_read_only=extra)
+    backend = BubblewrapBackend(folder.work, slots=settings.slots, accounts=folder.accounts, extra_read_only=extra)
     backend.prepare()
     return backend
 

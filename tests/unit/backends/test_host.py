@@ -5,6 +5,9 @@ import pytest
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.host import (
+    POOL,
+    POOLS,
+    SMALLEST_BASE,
     UID_BASE,
     Accounts,
     choose_accounts,
@@ -19,29 +22,34 @@ ALL = [(0, 0, 4294967295)]
 
 
 def test_on_a_whole_host_the_accounts_are_far_above_those_of_people() -> None:
-    assert choose_accounts(ALL, ALL, 16) == Accounts(UID_BASE, UID_BASE)
-    assert choose_accounts(ALL, ALL, 16, 70_000).uid(3) == 70_003
+    assert choose_accounts(ALL, ALL, 16, 0) == Accounts(UID_BASE, UID_BASE)
+    assert choose_accounts(ALL, ALL, 16, 2**32 - 1).uid(POOL - 1) == UID_BASE + POOLS * POOL - 1 < 2**31
+
+
+@pytest.mark.parametrize("ranges", [ALL, [(0, 100_000, 65_536)]])
+def test_two_servers_of_one_machine_share_no_account(ranges: list[tuple[int, int, int]]) -> None:
+    first, second = (choose_accounts(ranges, ranges, 16, number).uid(0) for number in (7, 8))
+    assert first is not None
+    assert second is not None
+    assert abs(first - second) >= POOL
 
 
 def test_in_a_container_they_are_at_the_end_of_what_is_mapped() -> None:
     container = [(0, 100_000, 65_536)]
-    accounts = choose_accounts(container, container, 16)
+    accounts = choose_accounts(container, container, 16, 0)
     assert accounts.uid(0) == 64_512
-    assert accounts == choose_accounts(container, container, 1)
+    assert accounts == choose_accounts(container, container, 1, 0)
+    bases = [choose_accounts(container, container, 16, number).uid(0) for number in range(200)]
+    assert min(base for base in bases if base is not None) >= SMALLEST_BASE
 
 
 def test_root_of_a_namespace_that_maps_one_account_is_an_ordinary_account_of_the_host() -> None:
-    assert choose_accounts([(0, 1000, 1)], [(0, 1000, 1)], 16) == Accounts(None, None)
+    assert choose_accounts([(0, 1000, 1)], [(0, 1000, 1)], 16, 5) == Accounts(None, None)
 
 
 def test_real_root_without_other_accounts_is_refused() -> None:
-    with pytest.raises(BackendUnavailable, match="actions would run as root"):
-        choose_accounts([(0, 0, 1)], [(0, 0, 1)], 16)
-
-
-def test_accounts_asked_for_that_are_not_mapped_are_refused() -> None:
-    with pytest.raises(BackendUnavailable, match="no 1024 user ids from 70000 on"):
-        choose_accounts([(0, 100_000, 65_536)], [(0, 100_000, 65_536)], 16, 70_000)
+    with pytest.raises(BackendUnavailable, match="no 1024 user ids above 20000 are mapped here"):
+        choose_accounts([(0, 0, 1)], [(0, 0, 1)], 16, 5)
 
 
 def test_the_prepared_etc_has_what_tools_need_and_nothing_of_the_hosts_secrets(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from infraxys.engine.backends.cgroups import Cgroups, SlotGroup, detect
 from infraxys.engine.backends.command_line import Descriptors, HostFacts, build_command, check_environment
 from infraxys.engine.backends.execution import Ends, SandboxExecution, all_processes
 from infraxys.engine.backends.host import (
+    Accounts,
     find_accounts,
     find_facts,
     hand_over,
@@ -59,7 +60,7 @@ SMALL_TREE = 32  # entries that are handed over without a change of thread
 class BubblewrapBackend:
     """Runs actions with bubblewrap. `work` is the folder whose parts are shown to actions; `slots` run at once.
 
-    Call `prepare` before anything else. `uid_base`, as root: the first of `slots` unused user ids for actions.
+    Call `prepare` before anything else. `accounts`: whom actions run as on the host, otherwise chosen for `work`.
     `extra_read_only`: host folders with tools that actions see at the same path. `bwrap`: another binary.
     """
 
@@ -70,12 +71,12 @@ class BubblewrapBackend:
         work: Path,
         *,
         slots: int = 16,
-        uid_base: int | None = None,
+        accounts: Accounts | None = None,
         extra_read_only: tuple[Path, ...] = (),
         bwrap: str | None = None,
     ) -> None:
         self.work = work.absolute()
-        self.accounts = find_accounts(slots, uid_base)
+        self.accounts = accounts or find_accounts(slots, self.work)
         self._slots = slots
         self._extra, self._bwrap = extra_read_only, bwrap
         self._free: deque[int] = deque(range(slots))

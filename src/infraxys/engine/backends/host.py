@@ -17,7 +17,8 @@ from infraxys.engine.backends.command_line import HostFacts
 
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it, with its owner checked
-POOL = 1024  # ids set apart, whatever the number of slots, so that every part of a server finds the same
+POOL = 1024  # ids set apart for a server, whatever the number of its slots, so that every part of it finds the same
+POOLS = 65_536  # on a whole host; the ids stay below 2**31
 SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
 OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
 SPARE_THREADS = 1024  # what the account of a server without root may start meanwhile
@@ -52,25 +53,34 @@ class Accounts:
         return None if self.uid_base is None else self.uid_base + slot
 
 
-def find_accounts(slots: int, uid_base: int | None = None) -> Accounts:
-    """Choose accounts for `slots` sandboxes: never root on the host. Raises BackendUnavailable."""
+def find_accounts(slots: int, owner: Path) -> Accounts:
+    """Choose accounts for `slots` sandboxes of the server at the folder `owner`: never root on the host.
+
+    Servers of one machine get different accounts: the kernel counts processes by account, and an action must not be
+    able to signal another server's. Raises BackendUnavailable.
+    """
     if os.geteuid() != 0:
         return Accounts(None, None)
-    return choose_accounts(_id_map("uid_map"), _id_map("gid_map"), slots, uid_base)
+    number = int.from_bytes(hashlib.sha256(os.fsencode(owner.absolute())).digest()[:4], "big")
+    return choose_accounts(_id_map("uid_map"), _id_map("gid_map"), slots, number)
 
 
-def choose_accounts(uids: Ranges, gids: Ranges, slots: int, uid_base: int | None = None) -> Accounts:
-    """Choose, as root, a range of ids that are mapped here. Raises BackendUnavailable when root would be left only."""
+def choose_accounts(uids: Ranges, gids: Ranges, slots: int, number: int) -> Accounts:
+    """Choose, as root, the pool of mapped ids for a server's number.
+
+    Raises BackendUnavailable when root would be left only.
+    """
     slots = max(slots, POOL)
-    candidates = [UID_BASE, *(first + count - slots for first, _, count in uids)] if uid_base is None else [uid_base]
+    ends = ((first + count, max(1, (count - SMALLEST_BASE) // slots)) for first, _, count in uids)
+    candidates = [UID_BASE + number % POOLS * slots, *(end - slots * (1 + number % room) for end, room in ends)]
     for base in candidates:
         if base >= SMALLEST_BASE and _is_mapped(base, slots, uids) and _is_mapped(base, 1, gids):
             return Accounts(base, base)
     outside_of_root = next((outside + (0 - first) for first, outside, count in uids if first <= 0 < first + count), 0)
-    if uid_base is None and outside_of_root != 0:
+    if outside_of_root != 0:
         return Accounts(None, None)  # root in a small user namespace only: an ordinary account on the host
     raise BackendUnavailable(
-        f"actions would run as root: no {slots} user ids from {candidates[0]} on are mapped here; "
+        f"actions would run as root: no {slots} user ids above {SMALLEST_BASE} are mapped here; "
         "start as an ordinary user, or map more ids into this container"
     )
 
