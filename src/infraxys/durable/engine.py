@@ -82,15 +82,24 @@ class DurableEngine:
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, run_id: str, priority: int = 0) -> None:
+    def reserve(self, run_id: str) -> bool:
+        """Take a slot for a run that is about to be submitted, if one is free; does not block."""
+        return self._line.reserve(run_id)
+
+    def release(self, run_id: str) -> None:
+        """Give back the slot of a run that is not submitted after all."""
+        self._line.release(run_id)
+
+    def submit(self, run_id: str, priority: int = 0, *, has_slot: bool = False) -> None:
         """Start a run, or queue it; it is recorded by the engine when this returns. The same id again changes nothing.
 
         `priority` orders those that wait: lower starts first, 0 to 2**31 - 1. Raises ValueError for another one.
+        `has_slot`: `reserve` has taken one.
         """
         if not 0 <= priority < 2**31:
             raise ValueError(f"the priority of a run must be from 0 to 2147483647, not {priority}")
         with suppress(dbos_error.DBOSWorkflowIDInUseError):
-            if self._line.reserve(run_id):
+            if has_slot or self._line.reserve(run_id):
                 self._start_here(run_id)
             else:
                 self._enqueue(run_id, priority)

@@ -1,6 +1,7 @@
 """Starting the server: lock, certificate, socket, application; and stopping it in order."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.server.app import build_app
@@ -74,6 +76,10 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     services = Services(settings, folder, lambda _services: None)
 
     def ready() -> None:
+        # What was made at start stays for ever: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         say(f"Infraxys is ready at {url}")
         if not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
@@ -119,7 +125,7 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
 
     server.config.app.state.services.start = start  # type: ignore[union-attr]
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL if not sys.flags.dev_mode else logging.INFO)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listener]))
     if failure:
         return failure[0]
