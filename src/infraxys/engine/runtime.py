@@ -45,12 +45,13 @@ class Stopper:
 
     def __init__(self) -> None:
         self.reason: Status | None = None
+        self.why = ""
         self._stop: Callable[[], None] | None = None
 
-    def stop(self, reason: Status) -> None:
-        """Ask for the end; the first reason counts."""
+    def stop(self, reason: Status, why: str = "was cancelled") -> None:
+        """Ask for the end; the first reason counts. `why` goes on with a sentence that begins with the step."""
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.why = reason, why
             if self._stop is not None:
                 self._stop()
 
@@ -165,7 +166,7 @@ class StepRuntime:
         try:
             if stopper.reason is not None:
                 await end_now(started.execution)
-                return StepResult(stopper.reason, None, f"step '{step.name}' was cancelled before it started")
+                return StepResult(stopper.reason, None, f"step '{step.name}' {stopper.why} before it started")
             if started.execution is None:
                 problem = f"step '{step.name}' could not be started: {started.problem}"
                 return StepResult(Status.FAILED, None, problem)
@@ -220,7 +221,7 @@ class StepRuntime:
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
-        return describe(end, stopper.reason, step, limit)
+        return describe(end, stopper, step, limit)
 
     def _module(self, module: PlannedModule) -> Path:
         path = self._exported.get(module)
@@ -275,12 +276,13 @@ def reason(error: Exception) -> str:
     return "the server failed to prepare it; the server's log has the reason"
 
 
-def describe(end: Exit, reason: Status | None, step: PlannedStep, limit: float) -> StepResult:
+def describe(end: Exit, stopper: Stopper, step: PlannedStep, limit: float) -> StepResult:
     """Say how a step ended, for people and for the record."""
+    reason = stopper.reason
     if reason is Status.TIMEOUT:
         return StepResult(Status.TIMEOUT, end.code, f"step '{step.name}' took longer than {limit:g} seconds")
     if reason is not None:
-        return StepResult(reason, end.code, f"step '{step.name}' was cancelled")
+        return StepResult(reason, end.code, f"step '{step.name}' {stopper.why}")
     if end.start_error is not None:
         return StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {end.start_error}")
     if end.out_of_memory:

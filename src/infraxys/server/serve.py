@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,16 +27,22 @@ from infraxys.server.tls import self_signed
 log = logging.getLogger(__name__)
 
 
+CLOSE_SECONDS = 1.0  # for the other side to say goodbye
+STREAM_SECONDS = 5  # for answers that are still being sent, once no run executes
+
+
 class CannotServe(Exception):  # noqa: N818 - reads as what is wrong
     """The server does not start; the message is one line for the person who started it."""
 
 
 class Server(uvicorn.Server):
-    """Says that it is ready when it accepts requests."""
+    """Says that it is ready when it accepts requests; `drain` is awaited before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], drain: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_ready, self._drain = on_ready, drain
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -56,6 +62,22 @@ class Server(uvicorn.Server):
             self.should_exit = True
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, let runs end while who waits for them is still connected, then close."""
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort_idle)
+        await super().shutdown(sockets)
+
+    def _abort_idle(self) -> None:
+        """Drop connections whose other side does not answer our goodbye; TLS would wait half a minute for it."""
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            cycle = getattr(connection, "cycle", None)
+            if transport is not None and (cycle is None or cycle.response_complete):
+                transport.abort()
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -97,11 +119,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         server_header=False,
         date_header=True,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, int(settings.grace)),
+        timeout_graceful_shutdown=STREAM_SECONDS,
         ssl_certfile=certificate[0],
         ssl_keyfile=certificate[1],
     )
-    server = Server(config, ready)
+    server = Server(config, ready, services.drain)
     failure = run(server, listener)
     if failure is not None:
         raise CannotServe(str(failure)) from failure

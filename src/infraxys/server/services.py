@@ -43,6 +43,7 @@ class Services:
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
         self.settings, self.folder = settings, folder
+        self._is_drained = False
         self._on_ready = on_ready
         self.database = Database(settings.database)
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
@@ -145,10 +146,22 @@ class Services:
             return False, str(error)
         return True, ""
 
+    async def drain(self) -> None:
+        """Start nothing more, let running actions finish within the grace, then end them. Once."""
+        if self._is_drained:
+            return
+        self._is_drained = True
+        loop = asyncio.get_running_loop()
+
+        def end_steps() -> None:
+            loop.call_soon_threadsafe(self.runs.execution.stop_all)
+
+        await asyncio.to_thread(self.engine.stop, self.settings.grace, end_steps)
+        self.runs.execution.stop_all()  # what was started ahead
+
     async def stop(self) -> None:
-        """Let running actions finish within the grace, then end them, then close everything."""
-        await asyncio.to_thread(self.engine.stop, self.settings.grace)
-        self.runs.execution.stop_all()
+        """Close everything."""
+        await self.drain()
         await self.backend.close()
         await self.runtime.close()
         self.runs.close()

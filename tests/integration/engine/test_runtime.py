@@ -5,6 +5,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from factories.plans import make_context, make_plan
 from factories.sandbox import MIB, Sandbox, prepared_sandbox
 from infraxys.engine.backends.base import Limits, StartFailed
+from infraxys.engine.backends.execution import SandboxExecution
 from infraxys.engine.logs import LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan, PlannedModule
 from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
@@ -285,6 +287,36 @@ class TestHowItEnds:
 
         result = asyncio.run(scenario())
         assert (result.status, result.exit_code, whole_log(bench.logs)) == (Status.CANCELLED, None, b"")
+        assert bench.left() == []
+
+    def test_a_started_step_does_nothing_before_it_is_executed(self, bench: Bench) -> None:
+        async def scenario() -> tuple[bytes, StepResult]:
+            runtime, writer = bench.runtime(), LogWriter(bench.logs)
+            started = await runtime.start(make_plan({"run.sh": "date +%s%N; echo ran"}), 0, make_context())
+            assert isinstance(started.execution, SandboxExecution)
+            await asyncio.wait_for(asyncio.shield(started.execution._started), 10)
+            before = time.time_ns()
+            result = await runtime.execute(started, writer)
+            writer.close()
+            await runtime.close()
+            moment, said = whole_log(bench.logs).split()
+            assert int(moment) > before
+            return said, result
+
+        said, result = asyncio.run(scenario())
+        assert (said, result.status) == (b"ran", Status.SUCCESS)
+        assert bench.left() == []
+
+    def test_a_started_step_that_is_discarded_leaves_nothing(self, bench: Bench) -> None:
+        async def scenario() -> None:
+            runtime = bench.runtime()
+            for _ in range(3):
+                starting = asyncio.create_task(runtime.start(make_plan({"run.sh": "true"}), 0, make_context()))
+                await asyncio.sleep(0)
+                runtime.discard(starting)
+            await runtime.close()
+
+        asyncio.run(scenario())
         assert bench.left() == []
 
     def test_the_end_of_the_server_ends_the_action(self, bench: Bench) -> None:

@@ -56,6 +56,7 @@ HINTS = {  # what is said: how to mend it
     "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
+NICENESS = 5
 SMALL_TREE = 32  # entries that are handed over without a change of thread
 
 
@@ -218,6 +219,8 @@ class BubblewrapBackend:
                 join_files=group.join_files(action.limits) if group else (),
             )
             process = self._spawner.spawn(command, action.environment, (stdin, stdout, stderr), passed)
+            with suppress(OSError):  # what it starts inherits this: the server goes before the actions
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         except BaseException:
             close_all(ours)
             raise

@@ -88,7 +88,7 @@ class RunExecution:
     def stop_all(self) -> None:
         """End everything that executes here. Called on the event loop."""
         for active in list(self._active.values()):
-            active.stopper.stop(Status.CANCELLED)
+            active.stopper.stop(Status.CANCELLED, "was ended because the server stopped")
             self._discard(active)
 
     def log_path(self, run_id: str) -> Path:

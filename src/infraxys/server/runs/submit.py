@@ -158,6 +158,8 @@ class Runs:
             raise UnknownRun(f"there is no run '{run_id}'")
         if found["status"] == Status.CANCELLED:
             self.watchers.publish(found)
+            if await asyncio.to_thread(self._engine.cancel, run_id):
+                self.execution.forget(run_id)
         self.execution.stop(run_id)
         return found
 
