@@ -14,7 +14,17 @@ import pytest
 
 from factories.modules import INSTANCE
 from infraxys.server.auth import tokens
-from plugins.accounts import COOKIE, NO_KEEPING, OTHER_PASSWORD, PASSWORD, AccountServer, Browser, set_up, with_token
+from plugins.accounts import (
+    COOKIE,
+    NO_KEEPING,
+    OTHER_PASSWORD,
+    PASSWORD,
+    AccountServer,
+    Browser,
+    account_server,
+    set_up,
+    with_token,
+)
 from plugins.server import ServerProcess
 
 FOREIGN = [
@@ -209,11 +219,21 @@ class TestPasswords:
         assert int(guesses[-1].headers["Retry-After"]) >= 1
         assert code(guesses[-1])[1] == "too_many_requests"
         assert own_accounts.browser().sign_in("ada", PASSWORD).status_code == 429
-        unknown = [own_accounts.browser().sign_in("nobody", OTHER_PASSWORD) for _ in range(7)]
-        assert [answer.status_code for answer in unknown] == [401] * 5 + [429] * 2
         strangers = own_accounts.browser()
         strangers.headers["X-Forwarded-For"] = "203.0.113.9"
         assert strangers.sign_in("ada", PASSWORD).status_code == 429  # nobody's proxy: the header means nothing
+        unknown = [own_accounts.browser().sign_in("nobody", OTHER_PASSWORD) for _ in range(7)]
+        assert [answer.status_code for answer in unknown] == [401] * 5 + [429] * 2
+
+    def test_a5_the_address_is_the_one_that_a_trusted_proxy_saw(self) -> None:
+        for own in account_server({"INFRAXYS_TRUSTED_PROXIES": "127.0.0.0/8"}):
+            own.new_user(name="ada")
+            for _ in range(7):
+                own.browser().sign_in("ada", OTHER_PASSWORD)
+            browser = own.browser()
+            browser.headers["X-Forwarded-For"] = "10.6.6.6, 203.0.113.9"  # what its client claimed, what it saw
+            assert browser.sign_in("ada", PASSWORD).status_code == 204
+            assert [item["address"] for item in browser.get("/sessions").json()["items"]] == ["203.0.113.9"]
 
     def test_b6_sign_ins_of_one_address_are_counted_whatever_the_names(self, own_accounts: AccountServer) -> None:
         browser = own_accounts.browser()
@@ -305,11 +325,18 @@ class TestEndOfRights:
             statuses["wait"] = client.get(f"/runs/{run['id']}?wait=60").status_code
             ended["wait"] = time.monotonic()
 
+        def execute() -> None:
+            statuses["execute"] = client.post(f"/instance/main/{INSTANCE}/files/sleep.sh/execute", json={}).status_code
+            ended["execute"] = time.monotonic()
+
         is_open = threading.Event()
-        threads = [threading.Thread(target=stream), threading.Thread(target=wait)]
+        threads = [threading.Thread(target=target) for target in (stream, wait, execute)]
         for thread in threads:
             thread.start()
         assert is_open.wait(30)
+        mine = f"/runs?status=RUNNING&requestedBy={user['name']}"
+        while len(accounts.admin.get(mine).json()["items"]) < 2:
+            pass
         begin = time.monotonic()
         if how == "token":
             assert browser.delete(f"/tokens/{made['id']}").status_code == 204
@@ -317,10 +344,12 @@ class TestEndOfRights:
             assert accounts.admin.patch(f"/users/{user['id']}", json={"isDisabled": True}).status_code == 200
         for thread in threads:
             thread.join(20)
-        assert statuses == {"stream": 200, "wait": 401}
+        assert statuses == {"stream": 200, "wait": 401, "execute": 401}
         assert max(ended.values()) - begin < 5
-        assert accounts.admin.get(f"/runs/{run['id']}").json()["status"] == "RUNNING"
-        assert accounts.admin.post(f"/runs/{run['id']}/cancel").status_code == 202
+        running = accounts.admin.get(mine).json()["items"]
+        assert len(running) == 2  # what was started goes on
+        for item in running:
+            assert accounts.admin.post(f"/runs/{item['id']}/cancel").status_code == 202
 
     def test_g1_revoked_between_two_requests_of_one_connection(self, accounts: AccountServer) -> None:
         made = accounts.admin.token()
@@ -355,7 +384,7 @@ class TestTiming:
         assert min(*times[True], *times[False]) > 0.02  # a hash was made every time
         assert 0.6 < unknown / known < 1.67
 
-    def test_a1_an_unknown_token_takes_as_long_as_a_wrong_secret(self, accounts: AccountServer) -> None:
+    def test_a1_g10_an_unknown_token_takes_as_long_as_a_wrong_secret(self, accounts: AccountServer) -> None:
         good = accounts.admin.token()["token"]
         wrong = tokens.new_secret(good.split("_")[1])[2]
         unknown = tokens.new_secret()[2]
@@ -366,4 +395,5 @@ class TestTiming:
                     begin = time.perf_counter()
                     assert client.get("/me", headers={"Authorization": f"token {text}"}).status_code == 401
                     times[text].append(time.perf_counter() - begin)
+            assert client.get("/me").status_code == 200  # nobody's guesses lock the owner out
         assert 0.8 < statistics.median(times[wrong]) / statistics.median(times[unknown]) < 1.25

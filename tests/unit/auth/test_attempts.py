@@ -39,14 +39,14 @@ def test_a_few_are_free_and_then_the_wait_doubles(attempts: Attempts, clock: Clo
         waits.append(wait)
         clock.now += wait
         assert attempts.begin("ada", "192.0.2.1") == 0
-    assert waits[:4] == [1, 2, 4, 8]
+    assert waits[:4] == [4, 8, 16, 32]
     assert max(waits) == MAX_WAIT_SECONDS
 
 
 def test_trying_while_one_has_to_wait_makes_it_no_longer(attempts: Attempts, clock: Clock) -> None:
     fail(attempts, FREE_ATTEMPTS)
-    assert {attempts.begin("ada", "192.0.2.1") for _ in range(100)} == {1.0}
-    clock.now += 1
+    assert {attempts.begin("ada", "192.0.2.1") for _ in range(100)} == {4.0}
+    clock.now += 4
     assert attempts.begin("ada", "192.0.2.1") == 0
 
 
