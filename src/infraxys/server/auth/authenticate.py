@@ -104,7 +104,7 @@ class Authenticator:
         if row is None or not sessions.is_usable(row, secret, now, self._idle):
             raise Unauthorized
         self._charge(connection, session_id)
-        if now - row["seen_at"] > USED_EVERY:
+        if now - row["seen_at"] > min(USED_EVERY, self._idle / 4):  # long before it would be idle
             self._mark(session_id, lambda database: sessions.mark_seen(database, session_id))
         return subject_of(row, "user", session_id=session_id)
 
