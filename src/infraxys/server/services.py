@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -19,7 +20,10 @@ from infraxys.engine.runtime import StepRuntime
 from infraxys.kit.clock import new_id
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
+from infraxys.server.accounts.service import Accounts
+from infraxys.server.auth import setup
 from infraxys.server.auth.authenticate import Authenticator
+from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
@@ -37,6 +41,7 @@ class Services:
     """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
 
     authenticator: Authenticator
+    accounts: Accounts
     catalog: Catalog
     modules: Modules
     runs: Runs
@@ -46,6 +51,9 @@ class Services:
         self._is_drained = False
         self._on_ready = on_ready
         self.database = Database(settings.database)
+        self.rate_limits = RateLimits(settings)
+        # The secret of a link for the first administrator, with its end; None where there is one, or no need.
+        self.setup_link: tuple[str, datetime] | None = None
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
 
     @asynccontextmanager
@@ -63,10 +71,22 @@ class Services:
         settings, folder = self.settings, self.folder
         await asyncio.to_thread(migrate, self.database)
         key = TokenKey(folder.keys / "tokens.key")
-        self.authenticator = Authenticator(self.database, key, is_developer=settings.mode == "developer")
+        idle = timedelta(seconds=settings.session_idle)
+        self.authenticator = Authenticator(
+            self.database,
+            key,
+            is_developer=settings.mode == "developer",
+            rate_limits=self.rate_limits,
+            session_idle=idle,
+        )
+        self.accounts = Accounts(
+            self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
+        )
         self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
+        if settings.mode == "server":
+            self.setup_link = await self.database.awrite(setup.create_link)
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
@@ -166,6 +186,7 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        await asyncio.to_thread(self.accounts.close)
         await asyncio.to_thread(self.database.close)
 
 
