@@ -31,6 +31,8 @@ HARDENED = (
     "http.lowSpeedTime=60",
 )  # fmt: skip
 _REASONS = (
+    (re.compile(r"cannot run ssh|cannot exec 'ssh'|\bssh: (?:command )?not found"), "no_ssh",
+     "ssh is not installed on this server: apt-get install openssh-client"),
     (re.compile(r"Host key verification failed"), "unknown_host_key",
      "the SSH key of its host is not known; add it to the known_hosts file of the server's account"),
     (re.compile(r"could not read (?:Username|Password)|Authentication failed|terminal prompts disabled|"
