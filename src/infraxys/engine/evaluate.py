@@ -128,6 +128,8 @@ class InstanceContext(Mapping[str, object]):
     """The names of one render: the built-in objects, then attributes by scope, then velocity names. Lazy."""
 
     KEY = ("names",)
+    # What is there beside attributes and velocity names.
+    NAMES = frozenset({*CONSTANTS, "String", "Integer", "instance", "container", "environment", "instance_label"})
 
     def __init__(self, view: InstanceView, container: ContainerView, scope: Scope) -> None:
         self._view, self._container, self._scope = view, container, scope

@@ -4,6 +4,7 @@ from infraxys.server import health, reference
 from infraxys.server.accounts import endpoints as accounts
 from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
+from infraxys.server.catalog import endpoints as catalog
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.runs import endpoints as execution
 from infraxys.server.runs import reading as runs
@@ -12,6 +13,7 @@ routers = (
     execution.router,
     runs.router,
     modules.router,
+    catalog.router,
     accounts.router,
     tokens.router,
     users.router,

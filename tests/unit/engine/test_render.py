@@ -1,6 +1,6 @@
 """Generation: who inherits what, who sees what, what is written where."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -291,3 +291,38 @@ class TestPlan:
         made = world(snapshot(files))
         assert texts(generate(made, "e-prod"))["x"] == "here"
         assert made.root == BranchPath(ModuleId("host", "org", "repo"), "main")
+
+
+class TestIncludedContainers:
+    FILES: ClassVar[dict[str, Any]] = {
+        **packet(
+            "Shared",
+            files={"wide": "$container.name"},
+            attributes=[attribute("region", "eu", scope="Environment")],
+            declared=[template("wide", saveWith="EVERY CONTAINER")],
+        ),
+        **packet("P", files={"x": "$vpc.getAttribute('region') $region $other.name"}),
+        **environment(instance("vpc", "Shared"), instance("other", "Shared"), name="shared", container="base"),
+        **environment(instance("i", "P"), instance("other", "P"), name="prod"),
+    }  # fmt: skip
+
+    def test_are_seen_by_velocity_name_and_scope_and_write_their_wide_files(self) -> None:
+        made = world(snapshot(self.FILES))
+        made.include("e-prod", made.environment("e-shared").containers)
+        generation = generate(made, "e-prod")
+        paths = {file.path: file.content.decode() for file in generation.rendered.files}
+        assert [text for path, text in paths.items() if path.endswith("/x")] == ["eu eu P", "eu eu P"]
+        assert [path.split("/", 1)[1] for path in paths if path.endswith("/wide")] == ["web/container.auto/wide"]
+        assert [(item.code, item.severity) for item in generation.problems] == [("duplicate_velocity_name", "warning")]
+
+    def test_are_not_seen_without_being_included(self) -> None:
+        assert not render(self.FILES).is_complete
+
+
+def test_the_velocity_context_gives_variables_by_name() -> None:
+    text = "#set($a = 'set')$velocityContext.get('a') $velocityContext.get('port') [$!velocityContext.get('no')]"
+    text += "$velocityContext.containsKey('a')#set($x = $velocityContext.put('b', 'put')) $b"
+    generation = render(
+        packet("P", files={"x": text}, attributes=[attribute("port", "80")]), environment(instance("i", "P"))
+    )
+    assert texts(generation)["x"] == "set 80 []true put"
