@@ -196,6 +196,11 @@ class World:
             for instance in container.instances():
                 name_instance(view, instance)
 
+    def includes(self, environment_id: str) -> bool:
+        """Whether an environment sees containers of others."""
+        view = self._environments.get(environment_id)
+        return view is not None and bool(view.included)
+
     @cached_property
     def instances(self) -> Mapping[str, tuple[InstanceView, ...]]:
         """Every place of every instance id, role instances included."""

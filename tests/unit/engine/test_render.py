@@ -1,5 +1,6 @@
 """Generation: who inherits what, who sees what, what is written where."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -326,3 +327,35 @@ def test_the_velocity_context_gives_variables_by_name() -> None:
         packet("P", files={"x": text}, attributes=[attribute("port", "80")]), environment(instance("i", "P"))
     )
     assert texts(generation)["x"] == "set 80 []true put"
+
+
+class TestReuse:
+    FILES: ClassVar[dict[str, Any]] = {
+        **packet("P", files={"x": "$port"}, attributes=[attribute("port", "80")]),
+        **packet("Unused", files={"y": "1"}),
+        **environment(instance("i", "P")),
+    }
+
+    def test_a_commit_that_touches_nothing_of_the_environment_costs_nothing(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        first = generate(world(before), "e-prod", cache)
+        assert generate(world(replace(before, commit="later")), "e-prod", cache) is first
+
+    def test_a_packet_that_changed_is_rendered_again(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        generate(world(before), "e-prod", cache)
+        changed = snapshot({**self.FILES, "packets/P/files/x": "port $port"})
+        mixed = replace(before, packets=changed.packets, packets_by_name=changed.packets_by_name, read=changed.read)
+        assert texts(generate(world(mixed), "e-prod", cache))["x"] == "port 80"
+
+    def test_what_failed_is_tried_again(self) -> None:
+        cache, before = RenderCache(), snapshot({**self.FILES, "packets/P/files/x": "$nothing"})
+        first = generate(world(before), "e-prod", cache)
+        assert not first.is_complete
+        assert generate(world(before), "e-prod", cache) is not first
+
+    def test_other_strictness_is_another_generation(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        first = generate(world(before), "e-prod", cache)
+        lenient = replace(before, settings={"velocity": {"strict": False}})
+        assert generate(world(lenient), "e-prod", cache) is not first
