@@ -35,7 +35,8 @@ class TestRoute:
     def test_has_a_stable_name_in_verb_noun_form(self, route: APIRoute) -> None:
         assert route.operation_id is not None
         assert re.fullmatch(
-            r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create)_[a-z_]+", route.operation_id
+            r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create|update|replace|rotate)_[a-z_]+",
+            route.operation_id,
         )
 
     def test_documents_the_answers_that_any_route_can_give(self, route: APIRoute) -> None:

@@ -10,6 +10,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def timestamp(value: datetime | None) -> str | None:
+    """Write a time as RFC 3339 in UTC."""
+    return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def new_id() -> str:
     """Make an id that sorts by time of creation: a UUID of version 7 (RFC 9562)."""
     milliseconds = time.time_ns() // 1_000_000

@@ -1,8 +1,22 @@
 """The table of contents of the API."""
 
 from infraxys.server import health, reference
+from infraxys.server.accounts import endpoints as accounts
+from infraxys.server.accounts import openid_endpoints as openid
+from infraxys.server.accounts import token_endpoints as tokens
+from infraxys.server.accounts import user_endpoints as users
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.runs import endpoints as execution
 from infraxys.server.runs import reading as runs
 
-routers = (execution.router, runs.router, modules.router, health.router, reference.router)
+routers = (
+    execution.router,
+    runs.router,
+    modules.router,
+    accounts.router,
+    tokens.router,
+    users.router,
+    openid.router,
+    health.router,
+    reference.router,
+)

@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse
 
 from infraxys import __version__
 from infraxys.server.api import routers
+from infraxys.server.auth.rate_limits import RateLimits
+from infraxys.server.auth.sessions import COOKIE
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.errors import (
     PROBLEM_SCHEMA,
@@ -23,6 +25,7 @@ from infraxys.server.errors import (
     Unavailable,
     Unprocessable,
 )
+from infraxys.server.guards import RightsWatch, Throttle
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
 from infraxys.server.settings import Settings
 
@@ -33,6 +36,7 @@ class Running(Protocol):
     """The services behind the application; see `infraxys.server.services`."""
 
     settings: Settings
+    rate_limits: RateLimits
 
     def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
         """Start before the first request, stop after the last one."""
@@ -60,7 +64,10 @@ def build_app(services: Running) -> FastAPI:
     app.add_exception_handler(DatabaseUnavailable, _database)
     app.add_exception_handler(Exception, _unexpected)
     # The last one added is the first one called.
+    app.add_middleware(RightsWatch)
     app.add_middleware(BodyLimit, limit=settings.body_limit, seconds=settings.body_seconds)
+    if services.rate_limits.is_on:
+        app.add_middleware(Throttle, limits=services.rate_limits)
     app.add_middleware(RawPath)
     if settings.mode == "developer":
         app.add_middleware(LoopbackOnly)
@@ -87,9 +94,15 @@ def openapi(app: FastAPI) -> dict[str, Any]:
                 "in": "header",
                 "name": "Authorization",
                 "description": "`token <personal access token>`; `Bearer <…>` is the same",
-            }
+            },
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": COOKIE,
+                "description": "set by `POST /api/v1/session`; only pages of the server itself may change something",
+            },
         }
-        document["security"] = [{"token": []}, {}]
+        document["security"] = [{"token": []}, {"session": []}, {}]
         for path in document["paths"].values():
             for operation in path.values():
                 # We answer 422 in one form only.

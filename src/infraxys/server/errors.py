@@ -1,5 +1,6 @@
 """Refusals. Each has a status and a stable code, and becomes `application/problem+json` (RFC 9457) at the edge."""
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -87,6 +88,26 @@ class Forbidden(Problem):
         super().__init__(f"the grant '{grant}' is required for this", extra={"grant": grant})
 
 
+class CrossSite(Problem):
+    """A page of somebody else made the browser send this."""
+
+    status = 403
+    code = "cross_site"
+
+    def __init__(self) -> None:
+        super().__init__("this was sent by a page of another site; only pages of this server may change something")
+
+
+class SessionRequired(Problem):
+    """A token is not enough: who has it could give himself more than it allows."""
+
+    status = 403
+    code = "session_required"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} needs a person who signed in; a token is not enough for it")
+
+
 class NotFound(Problem):
     """There is no such thing, or the caller may not know of it."""
 
@@ -141,6 +162,17 @@ class Unprocessable(Problem):
 
     status = 422
     code = "validation_failed"
+
+
+class TooManyRequests(Problem):
+    """The caller asks faster than is allowed."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, wait_seconds: float) -> None:
+        seconds = max(1, math.ceil(wait_seconds))
+        super().__init__(f"too many requests; try again in {seconds} s", headers={"Retry-After": str(seconds)})
 
 
 class Unavailable(Problem):

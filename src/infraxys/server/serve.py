@@ -75,6 +75,9 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
 
     def ready() -> None:
         say(f"Infraxys is ready at {url}")
+        if services.setup_link is not None:
+            secret, end = services.setup_link
+            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
         if not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
@@ -87,7 +90,9 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         ws="websockets-sansio",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        # From anybody else X-Forwarded-For and X-Forwarded-Proto mean nothing.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         server_header=False,
         date_header=True,
         timeout_keep_alive=75,

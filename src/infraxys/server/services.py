@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -19,7 +20,11 @@ from infraxys.engine.runtime import StepRuntime
 from infraxys.kit.clock import new_id
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
+from infraxys.server.accounts.service import Accounts
+from infraxys.server.auth import setup
 from infraxys.server.auth.authenticate import Authenticator
+from infraxys.server.auth.openid.service import OpenId
+from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
@@ -37,6 +42,8 @@ class Services:
     """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
 
     authenticator: Authenticator
+    accounts: Accounts
+    openid: OpenId | None
     catalog: Catalog
     modules: Modules
     runs: Runs
@@ -45,6 +52,9 @@ class Services:
         self.settings, self.folder = settings, folder
         self._on_ready = on_ready
         self.database = Database(settings.database)
+        self.rate_limits = RateLimits(settings)
+        # The secret of a link for the first administrator, with its end; None where there is one, or no need.
+        self.setup_link: tuple[str, datetime] | None = None
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
 
     @asynccontextmanager
@@ -62,10 +72,26 @@ class Services:
         settings, folder = self.settings, self.folder
         await asyncio.to_thread(migrate, self.database)
         key = TokenKey(folder.keys / "tokens.key")
-        self.authenticator = Authenticator(self.database, key, is_developer=settings.mode == "developer")
+        idle = timedelta(seconds=settings.session_idle)
+        self.authenticator = Authenticator(
+            self.database,
+            key,
+            is_developer=settings.mode == "developer",
+            rate_limits=self.rate_limits,
+            session_idle=idle,
+        )
+        self.accounts = Accounts(
+            self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
+        )
+        self.openid = await asyncio.to_thread(self._make_openid)
+        if self.openid is not None:
+            self.authenticator.bearers.append(self.openid.bearer)
+            self.openid.watch.start()
         self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
+        if settings.mode == "server":
+            self.setup_link = await self.database.awrite(setup.create_link)
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
@@ -75,6 +101,15 @@ class Services:
         await asyncio.to_thread(self.runs.reconcile)
         await asyncio.to_thread(self._reaper.start)
         self._on_ready(self)
+
+    def _make_openid(self) -> OpenId | None:
+        """Make sign-in by the OpenID provider, where one is set. Raises OSError when a file of it cannot be read."""
+        settings = self.settings
+        if settings.oidc_issuer is None or settings.mode == "developer":
+            return None
+        public_url = settings.public_url or f"https://localhost:{settings.port}"
+        key = self.folder.keys / "openid.key"
+        return OpenId(settings, settings.oidc_issuer, self.database, key, public_url.rstrip("/"))
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
@@ -153,6 +188,9 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        if self.openid is not None:
+            await self.openid.watch.stop()
+        await asyncio.to_thread(self.accounts.close)
         await asyncio.to_thread(self.database.close)
 
 

@@ -53,6 +53,14 @@ class Settings(OpenIdOptions):
     body_seconds: float = Field(default=30.0, gt=0)
     log_limit: int = Field(default=2 * 1024**3, ge=1024)
     extra_read_only: str = ""
+    session_idle: float = Field(default=12 * 3600, ge=60, le=365 * 86400)
+    session_lifetime: float = Field(default=7 * 86400, ge=60, le=365 * 86400)
+    trusted_proxies: str = ""
+    rate_limits: bool | None = None
+    rate_limit_address: int = Field(default=12_000, ge=1)
+    rate_limit_token: int = Field(default=6_000, ge=1)
+    rate_limit_actions: int = Field(default=3_000, ge=1)
+    rate_limit_sign_in: int = Field(default=20, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -2,13 +2,19 @@
 
 import asyncio
 import getpass
+import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
-from starlette.requests import Request
+from sqlalchemy.engine import Connection, RowMapping
+from starlette.requests import HTTPConnection
 
 from infraxys.kit.clock import utc_now
-from infraxys.server.auth import tokens
+from infraxys.server.auth import sessions, tokens
+from infraxys.server.auth.origin import check_origin
+from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.db.engine import Database
@@ -16,62 +22,135 @@ from infraxys.server.errors import BadRequest, Unauthorized
 
 SCHEMES = {"token", "bearer"}
 USED_EVERY = timedelta(minutes=1)
+SESSION_IDLE = timedelta(hours=12)
+
+
+class BearerVerifier(Protocol):
+    """Knows a kind of bearer credentials other than personal tokens."""
+
+    async def verify(self, credentials: str) -> Subject | None:
+        """Give the caller; None for credentials of another kind. Raises Unauthorized for bad ones of its kind."""
 
 
 class Authenticator:
-    """Finds out who calls. In developer mode a request without credentials is the operating-system user's."""
+    """Finds out who calls. In developer mode a request without credentials is the operating-system user's.
 
-    def __init__(self, database: Database, key: TokenKey, *, is_developer: bool) -> None:
+    `bearers` are asked, in order, about `Authorization: Bearer` credentials that are no personal token.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        key: TokenKey,
+        *,
+        is_developer: bool,
+        rate_limits: RateLimits | None = None,
+        session_idle: timedelta = SESSION_IDLE,
+    ) -> None:
         self._database, self._key = database, key
         self._local = local_subject() if is_developer else None
+        self._limits, self._idle = rate_limits, session_idle
         self._marking: dict[str, asyncio.Future[None]] = {}
+        self.bearers: list[BearerVerifier] = []
 
-    async def authenticate(self, request: Request) -> Subject:
-        """Give the caller. Raises Unauthorized, with the same text for every reason."""
-        headers = request.headers.getlist("authorization")
-        if not headers:
-            if self._local is None:
-                raise Unauthorized
-            return self._local
+    async def authenticate(self, connection: HTTPConnection) -> Subject:
+        """Give the caller. Raises Unauthorized, with the same text for every reason, CrossSite and TooManyRequests."""
+        headers = connection.headers.getlist("authorization")
         if len(headers) > 1:
             raise BadRequest("there is more than one Authorization header")
-        scheme, _, credentials = headers[0].strip().partition(" ")
-        parsed = tokens.parse(credentials.strip())
-        if scheme.lower() not in SCHEMES or parsed is None:
+        if headers:
+            return await self._by_header(connection, headers[0])
+        if self._local is not None:
+            check_origin(connection)
+            return self._local
+        cookie = sessions.parse(connection.cookies.get(sessions.COOKIE, ""))
+        if cookie is None:
             raise Unauthorized
-        return await self._by_token(*parsed, request.client.host if request.client else "")
+        check_origin(connection)
+        return await self._by_session(connection, *cookie)
 
-    async def _by_token(self, token_id: str, secret: str, address: str) -> Subject:
+    async def _by_header(self, connection: HTTPConnection, header: str) -> Subject:
+        scheme, _, credentials = header.strip().partition(" ")
+        credentials = credentials.strip()
+        if scheme.lower() not in SCHEMES:
+            raise Unauthorized
+        parsed = tokens.parse(credentials)
+        if parsed is not None:
+            return await self._by_token(connection, *parsed)
+        for verifier in self.bearers if scheme.lower() == "bearer" else ():
+            subject = await verifier.verify(credentials)
+            if subject is not None:
+                self._charge(connection, subject.user_id or "")
+                return subject
+        raise Unauthorized
+
+    async def _by_token(self, connection: HTTPConnection, token_id: str, secret: str) -> Subject:
         digest = self._key.digest(secret)
-        row = await self._database.aread(lambda connection: tokens.find_token(connection, token_id))
+        row = await self._database.aread(lambda database: tokens.find_token(database, token_id))
         now = utc_now()
         if row is None or not tokens.is_usable(row, digest, now):
             raise Unauthorized
+        self._charge(connection, token_id)
         if row["last_used_at"] is None or now - row["last_used_at"] > USED_EVERY:
-            self._mark_used(token_id, address)
-        return Subject(
-            user_id=row["user_id"],
-            name=row["name"],
-            display_name=row["display_name"],
-            is_administrator=bool(row["is_administrator"]),
-            trigger="token",
-            token_id=token_id,
+            address = address_of(connection)
+            self._mark(token_id, lambda database: tokens.mark_used(database, token_id, address))
+        scopes = row["scopes"]
+        return subject_of(
+            row, "token", token_id=token_id, scopes=None if scopes is None else frozenset(json.loads(scopes))
         )
 
-    def _mark_used(self, token_id: str, address: str) -> None:
-        """Note the use without letting the request wait for it; one note at a time for each token."""
-        if token_id in self._marking:
+    async def _by_session(self, connection: HTTPConnection, session_id: str, secret: str) -> Subject:
+        row = await self._database.aread(lambda database: sessions.find(database, session_id))
+        now = utc_now()
+        if row is None or not sessions.is_usable(row, secret, now, self._idle):
+            raise Unauthorized
+        self._charge(connection, session_id)
+        if now - row["seen_at"] > USED_EVERY:
+            self._mark(session_id, lambda database: sessions.mark_seen(database, session_id))
+        return subject_of(row, "user", session_id=session_id)
+
+    def _charge(self, connection: HTTPConnection, caller: str) -> None:
+        if self._limits is not None:
+            self._limits.charge(connection.scope, "token", caller)
+
+    def _mark(self, key: str, work: Callable[[Connection], None]) -> None:
+        """Note the use without letting the request wait for it; one note at a time for each token or session."""
+        if key in self._marking:
             return
-        future = asyncio.wrap_future(
-            self._database.write(lambda connection: tokens.mark_used(connection, token_id, address))
-        )
-        self._marking[token_id] = future
-        future.add_done_callback(lambda done: self._marked(token_id, done))
+        future = asyncio.wrap_future(self._database.write(work))
+        self._marking[key] = future
+        future.add_done_callback(lambda done: self._marked(key, done))
 
-    def _marked(self, token_id: str, future: "asyncio.Future[None]") -> None:
-        self._marking.pop(token_id, None)
+    def _marked(self, key: str, future: "asyncio.Future[None]") -> None:
+        self._marking.pop(key, None)
         if not future.cancelled():
             future.exception()  # a use that could not be noted harms nobody
+
+
+def subject_of(
+    row: RowMapping,
+    trigger: str,
+    *,
+    token_id: str | None = None,
+    session_id: str | None = None,
+    scopes: frozenset[str] | None = None,
+) -> Subject:
+    """Give the caller that a row of a token or session with its user names."""
+    return Subject(
+        user_id=row["user_id"],
+        name=row["name"],
+        display_name=row["display_name"],
+        is_administrator=bool(row["is_administrator"]),
+        trigger=trigger,
+        token_id=token_id,
+        session_id=session_id,
+        scopes=scopes,
+    )
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Give the caller's address: of the connection, or of the client of a trusted proxy."""
+    return connection.client.host if connection.client else ""
 
 
 def local_subject() -> Subject:

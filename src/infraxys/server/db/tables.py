@@ -62,9 +62,36 @@ tokens = Table(
     Column("scopes", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
-    Column("revoked_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
     Column("last_used_address", String(64)),
+    # When the secret was exchanged last, and until when the one before it is good as well.
+    Column("rotated_at", UtcDateTime),
+    Column("previous_digest", LargeBinary(32)),
+    Column("previous_until", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # The public part of the cookie `<id>.<secret>`; the look-up key.
+    Column("id", String(22), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    # SHA-256 of the secret, which has 256 random bits
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("user_agent", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Kept to the minute.
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+setup_links = Table(
+    "setup_links",
+    metadata,
+    # SHA-256 of the secret in a link that makes the first administrator
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 openid_accounts = Table(

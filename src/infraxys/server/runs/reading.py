@@ -12,13 +12,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from infraxys.engine.logs import LogReader, incomplete, to_ndjson
 from infraxys.engine.status import FINAL, Status
+from infraxys.kit.clock import timestamp
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, NotFound, RangeNotSatisfiable, responses
 from infraxys.server.paths import API
 from infraxys.server.runs import repository
 from infraxys.server.runs.repository import RunFilter
-from infraxys.server.runs.schemas import Run, RunPage, run_object, timestamp
+from infraxys.server.runs.schemas import Run, RunPage, run_object
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import RunRecord
 

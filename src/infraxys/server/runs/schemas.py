@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from infraxys.kit.clock import timestamp
 from infraxys.server.runs.transitions import RunRecord
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
@@ -112,11 +113,6 @@ class RunPage(BaseModel):
 
     items: list[Run]
     next_cursor: str | None
-
-
-def timestamp(value: datetime | None) -> str | None:
-    """Write a time as RFC 3339 in UTC."""
-    return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def seconds(start: datetime | None, end: datetime | None) -> float | None:

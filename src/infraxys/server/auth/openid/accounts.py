@@ -121,9 +121,7 @@ def record_account(connection: Connection, identity: Identity, options: OpenIdOp
     else:
         user_id = account["user_id"]
         if identity.display_name:
-            connection.execute(
-                users.update().where(users.c.id == user_id).values(display_name=identity.display_name)
-            )
+            connection.execute(users.update().where(users.c.id == user_id).values(display_name=identity.display_name))
     if account is None or account["groups"] is None:
         connection.execute(openid_accounts.delete().where(openid_accounts.c.user_id == user_id))
         connection.execute(openid_accounts.insert().values(user_id=user_id, groups="[]", groups_issued_at=0))

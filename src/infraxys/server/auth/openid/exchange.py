@@ -115,7 +115,9 @@ class Exchange:
         except OAuthError as error:
             raise GrantRefused(_word(error.error)) from error
         except (httpx2.HTTPError, ValueError, TimeoutError, RecursionError) as error:
-            raise ProviderUnavailable("the token endpoint of the OpenID provider does not answer as it should") from error
+            raise ProviderUnavailable(
+                "the token endpoint of the OpenID provider does not answer as it should"
+            ) from error
         return token
 
 
@@ -130,8 +132,9 @@ def _text(token: Mapping[str, Any], name: str) -> str | None:
 
 def _lifetime(token: Mapping[str, Any]) -> float:
     value = token.get("expires_in")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return min(max(float(value), 60.0), DEFAULT_SECONDS) if is_number else DEFAULT_SECONDS
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return DEFAULT_SECONDS
+    return float(min(max(value, 60), DEFAULT_SECONDS))
 
 
 def _word(text: object) -> str:

@@ -21,8 +21,10 @@ class Sealer:
         try:
             self._fernet = Fernet(path.read_bytes())
         except ValueError as error:
-            raise OSError(f"the key '{path.name}' is damaged; restore it from a backup, or delete it: people then have "
-                          "to sign in again") from error
+            raise OSError(
+                f"the key '{path.name}' is damaged; restore it from a backup, or delete it: people then have "
+                "to sign in again"
+            ) from error
 
     def seal(self, purpose: str, value: dict[str, Any]) -> bytes:
         """Seal an object. What was sealed for one purpose cannot be opened for another."""

@@ -173,9 +173,7 @@ def claim(connection: Connection, row: RowMapping, until: datetime) -> bool:
     """Take a session to refresh; tells whether nobody was faster."""
     query = (
         openid_sessions.update()
-        .where(
-            openid_sessions.c.session_id == row["session_id"], openid_sessions.c.refresh_at == row["refresh_at"]
-        )
+        .where(openid_sessions.c.session_id == row["session_id"], openid_sessions.c.refresh_at == row["refresh_at"])
         .values(refresh_at=until)
     )
     return connection.execute(query).rowcount > 0
