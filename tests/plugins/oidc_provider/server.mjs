@@ -36,6 +36,7 @@ function build() {
     features: {
       devInteractions: { enabled: true },
       deviceFlow: { enabled: true },
+      revocation: { enabled: true, allowedPolicy: (ctx, client, token) => token.clientId === client.clientId },
       rpInitiatedLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,

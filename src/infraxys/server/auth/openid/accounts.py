@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.teams import sync_teams
-from infraxys.server.auth.users import UserProblem, normalise
+from infraxys.server.auth.users import OIDC, UserProblem, normalise
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import openid_accounts, users
 
@@ -148,13 +148,21 @@ def _create(connection: Connection, identity: Identity) -> str:
             id=user_id,
             name=_free_name(connection, identity),
             display_name=identity.display_name or identity.name or identity.subject[:MAX_NAME],
-            kind="oidc",
+            kind=OIDC,
             oidc_issuer=identity.issuer,
             oidc_subject=identity.subject,
             created_at=utc_now(),
         )
     )
     return user_id
+
+
+def link(connection: Connection, user_id: str, issuer: str, subject: str) -> None:
+    """Let a person of the provider use an account that is there. Raises UserProblem when they have one."""
+    if find_account(connection, issuer, subject) is not None:
+        raise UserProblem("this person of the OpenID provider has an account already", "user_exists")
+    values = {"kind": OIDC, "oidc_issuer": issuer, "oidc_subject": subject}
+    connection.execute(users.update().where(users.c.id == user_id).values(values))
 
 
 def _free_name(connection: Connection, identity: Identity) -> str:

@@ -48,6 +48,7 @@ class Metadata(BaseModel):
     userinfo_endpoint: Endpoint | None = None
     end_session_endpoint: Endpoint | None = None
     device_authorization_endpoint: Endpoint | None = None
+    revocation_endpoint: Endpoint | None = None
     authorization_response_iss_parameter_supported: bool = False
     code_challenge_methods_supported: tuple[str, ...] | None = None
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
@@ -80,8 +81,8 @@ class Cached(Generic[T]):
         await self._renew(pause_seconds)
 
     async def keep_fresh(self) -> None:
-        """Fetch again what is old, so that no request has to."""
-        if self._clock() - self._fetched_at > self._fresh:
+        """Fetch again what was in use and is old, so that no request has to."""
+        if self._value is not None and self._clock() - self._fetched_at > self._fresh:
             await self._renew(RETRY_SECONDS)
 
     async def _renew(self, pause_seconds: float) -> None:
