@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
 import httpx2
 import pytest
+from joserfc.jwk import Key
 
 from plugins.oidc import CALLBACK, CLIENT_ID, Browser, Provider, new_key, query_of, sign, without_none
 from plugins.server import ServerProcess
@@ -23,7 +24,7 @@ def other_browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def forged(provider: Provider) -> Iterator[None]:
+def _honest_again(provider: Provider) -> Iterator[None]:
     """Answers of the provider that a test put in place are taken away again."""
     yield
     for path in ("/token", "/.well-known/openid-configuration", "/jwks", "/me"):
@@ -163,20 +164,45 @@ def test_b8_an_error_of_the_provider_is_told_without_its_text(openid_server: Ser
     assert "script" not in answer.text
 
 
+# What is wrong with an ID token: changed claims, changed header, and another key than the provider's.
+Wrong = tuple[dict[str, object], dict[str, object], Key | bytes | None]
+BAD: dict[str, Callable[[Provider], Wrong]] = {
+    "nonce of another sign-in": lambda _: ({"nonce": "A" * 43}, {}, None),
+    "no nonce": lambda _: ({"nonce": None}, {}, None),
+    "issuer": lambda _: ({"iss": "https://evil.test"}, {}, None),
+    "audience": lambda _: ({"aud": "other-client"}, {}, None),
+    "authorized party": lambda _: ({"aud": [CLIENT_ID, "x"], "azp": "x"}, {}, None),
+    "several audiences and no authorized party": lambda _: ({"aud": [CLIENT_ID, "x"]}, {}, None),
+    "no audience": lambda _: ({"aud": None}, {}, None),
+    "expired": lambda _: ({"exp": int(time.time()) - 60}, {}, None),
+    "no end": lambda _: ({"exp": None}, {}, None),
+    "issued in the future": lambda _: ({"iat": int(time.time()) + 600}, {}, None),
+    "not yet": lambda _: ({"nbf": int(time.time()) + 600}, {}, None),
+    "of another access token": lambda _: ({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}, {}, None),
+    "empty subject": lambda _: ({"sub": ""}, {}, None),
+    "number as subject": lambda _: ({"sub": 7}, {}, None),
+    "not who the user info is about": lambda _: ({"sub": "else"}, {}, None),
+    "groups are no list": lambda _: ({"groups": "infraxys-admins"}, {}, None),
+    "nested groups": lambda _: ({"groups": [["infraxys-admins"]]}, {}, None),
+    "signed by somebody else": lambda _: ({}, {}, new_key("first")),
+    "unknown key": lambda _: ({}, {"kid": "unknown"}, None),
+    "alg none": lambda _: ({}, {"alg": "none"}, None),
+    "public key as shared secret": lambda provider: ({}, {"alg": "HS256"}, provider.confused_key()),
+}
+
+
+@pytest.mark.usefixtures("_honest_again")
 class TestIdToken:
     """The provider, or somebody between, answers the code with an ID token that is not what it should be."""
 
-    @pytest.fixture
-    def answer(
-        self, openid_server: ServerProcess, provider: Provider, browser: Browser, request: pytest.FixtureRequest
-    ) -> httpx2.Response:
-        nonce = query_of(location := browser.begin(openid_server).headers["location"])["nonce"]
+    def finish(self, server: ServerProcess, provider: Provider, browser: Browser, wrong: Wrong) -> httpx2.Response:
+        nonce = query_of(location := browser.begin(server).headers["location"])["nonce"]
         url = browser.authorize(location, "ida")
         now = int(time.time())
         claims = {
             "iss": provider.issuer, "aud": CLIENT_ID, "sub": "ida", "iat": now, "exp": now + 300, "nonce": nonce
         }  # fmt: skip
-        changes, header, key = request.param(provider)
+        changes, header, key = wrong
         good_header = {"alg": "RS256", "kid": provider.key.kid}
         token = sign(without_none(good_header, header), without_none(claims, changes), key or provider.key)
         body = {"access_token": "opaque", "token_type": "Bearer", "expires_in": 600, "id_token": token}
@@ -184,42 +210,19 @@ class TestIdToken:
         provider.override("/me", body=json.dumps({"sub": "ida"}))
         return browser.http.get(url)
 
-    @pytest.mark.parametrize("answer", [lambda provider: ({}, {}, None)], indirect=True)
-    def test_a_good_one_is_accepted(self, forged: None, answer: httpx2.Response) -> None:
+    def test_a_good_one_is_accepted(self, openid_server: ServerProcess, provider: Provider, browser: Browser) -> None:
+        answer = self.finish(openid_server, provider, browser, ({}, {}, None))
         assert answer.status_code == 303, answer.text
+        # Without a refresh token nobody can ask the provider later: the session ends when its answer does.
+        cookie = next(text for text in answer.headers.get_list("set-cookie") if text.startswith(f"{SESSION}="))
+        assert "Max-Age=600" in cookie
 
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            pytest.param(lambda provider: ({"nonce": "A" * 43}, {}, None), id="nonce of another sign-in"),
-            pytest.param(lambda provider: ({"nonce": None}, {}, None), id="no nonce"),
-            pytest.param(lambda provider: ({"iss": "https://evil.test"}, {}, None), id="issuer"),
-            pytest.param(lambda provider: ({"aud": "other-client"}, {}, None), id="audience"),
-            pytest.param(lambda provider: ({"aud": [CLIENT_ID, "x"], "azp": "x"}, {}, None), id="authorized party"),
-            pytest.param(lambda provider: ({"aud": None}, {}, None), id="no audience"),
-            pytest.param(lambda provider: ({"exp": int(time.time()) - 60}, {}, None), id="expired"),
-            pytest.param(lambda provider: ({"exp": None}, {}, None), id="no end"),
-            pytest.param(lambda provider: ({"iat": int(time.time()) + 600}, {}, None), id="issued in the future"),
-            pytest.param(lambda provider: ({"nbf": int(time.time()) + 600}, {}, None), id="not yet"),
-            pytest.param(lambda provider: ({"sub": ""}, {}, None), id="empty subject"),
-            pytest.param(lambda provider: ({"sub": 7}, {}, None), id="number as subject"),
-            pytest.param(lambda provider: ({"sub": "else"}, {}, None), id="not who the user info is about"),
-            pytest.param(lambda provider: ({"groups": "infraxys-admins"}, {}, None), id="groups are no list"),
-            pytest.param(lambda provider: ({"groups": [["infraxys-admins"]]}, {}, None), id="nested groups"),
-            pytest.param(lambda provider: ({}, {}, new_key("first")), id="signed by somebody else"),
-            pytest.param(lambda provider: ({}, {"kid": "unknown"}, None), id="unknown key"),
-            pytest.param(lambda provider: ({}, {"alg": "none"}, None), id="alg none"),
-            pytest.param(
-                lambda provider: ({}, {"alg": "HS256"}, provider.confused_key()),
-                id="public key as shared secret",
-            ),
-        ],
-        indirect=True,
-    )
+    @pytest.mark.parametrize("how", BAD)
     @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")  # signing with what nobody should
     def test_b8_a_bad_one_is_refused(
-        self, forged: None, answer: httpx2.Response, openid_server: ServerProcess, browser: Browser
+        self, openid_server: ServerProcess, provider: Provider, browser: Browser, how: str
     ) -> None:
+        answer = self.finish(openid_server, provider, browser, BAD[how](provider))
         assert answer.status_code in {400, 403}, answer.text
         assert SESSION not in answer.headers.get("set-cookie", "")
         assert not is_signed_in(openid_server, browser)

@@ -96,7 +96,7 @@ def test_b8_bad_access_tokens_are_refused_with_one_text(
     openid_server: ServerProcess, provider: Provider, how: str
 ) -> None:
     arguments = BAD[how](provider)
-    answer = call(openid_server, provider.access_token(**{"subject": "eve", **arguments}))
+    answer = call(openid_server, provider.access_token("eve", **arguments))
     assert answer.status_code == 401, answer.text
     assert answer.json() == call(openid_server, "nonsense").json()
     assert "WWW-Authenticate" in answer.headers

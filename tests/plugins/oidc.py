@@ -61,6 +61,7 @@ class Provider:
 
     folder: Path
     key: RSAKey = field(default_factory=lambda: new_key("first"))
+    servers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         certificate, private = self_signed(self.folder / "tls")
@@ -100,7 +101,7 @@ class Provider:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def set_person(self, name: str, *, disabled: bool = False, **claims: object) -> None:
+    def set_person(self, name: str, /, *, disabled: bool = False, **claims: object) -> None:
         """Say who somebody is."""
         self.tell("people", {"id": name, "disabled": disabled, "claims": claims})
 
@@ -118,8 +119,9 @@ class Provider:
         self.key = new_key(name)
         self.tell("keys", self.jwks())
 
-    def register(self, *server_urls: str) -> None:
+    def register(self, server_url: str) -> None:
         """Make the clients of servers, and of the command line, known."""
+        self.servers.add(server_url)
         refreshing = ["authorization_code", "refresh_token"]
         device = ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]
         self.tell(
@@ -129,8 +131,8 @@ class Provider:
                     "client_id": CLIENT_ID,
                     "client_secret": CLIENT_SECRET,
                     "grant_types": refreshing,
-                    "redirect_uris": [url + CALLBACK for url in server_urls],
-                    "post_logout_redirect_uris": [f"{url}/" for url in server_urls],
+                    "redirect_uris": [url + CALLBACK for url in self.servers],
+                    "post_logout_redirect_uris": [f"{url}/" for url in self.servers],
                 },
                 {
                     "client_id": CLI_CLIENT_ID,
@@ -148,7 +150,7 @@ class Provider:
         return self.key.as_pem(private=False)
 
     def access_token(
-        self, subject: str, *, key: Key | bytes | None = None, header: dict[str, Any] | None = None, **claims: object
+        self, subject: str, /, *, key: Key | bytes | None = None, header: dict[str, Any] | None = None, **claims: object
     ) -> str:
         """Sign an access token, good unless the arguments make it bad; None leaves a claim or header out."""
         now = int(time.time())
