@@ -55,9 +55,7 @@ def test_g2_who_is_revoked_at_the_provider_is_out_within_a_minute(
         wait_until(lambda: client.get(f"{openid_server.url}/api/v1/me", headers=headers).status_code == 401, SECONDS)
 
 
-def test_a_session_goes_on_with_new_refresh_tokens(
-    openid_server: ServerProcess, browser: Browser, name: str
-) -> None:
+def test_a_session_goes_on_with_new_refresh_tokens(openid_server: ServerProcess, browser: Browser, name: str) -> None:
     browser.sign_in(openid_server, name)
     first = confirmations(openid_server, name)
     wait_until(lambda: confirmations(openid_server, name) != first, SECONDS)

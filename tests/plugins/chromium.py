@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -85,12 +86,13 @@ def page() -> Iterator[Page]:
         process = subprocess.Popen(
             [program, *OPTIONS, *root, f"--user-data-dir={folder / 'profile'}"],
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env={**os.environ, "HOME": str(folder)},
+            start_new_session=True,
         )  # fmt: skip
     try:
         with connect(address_of(folder / "profile" / "DevToolsActivePort"), max_size=None, proxy=None) as socket:
             yield Page(socket)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own
         process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 
