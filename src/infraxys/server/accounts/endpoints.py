@@ -20,8 +20,8 @@ from infraxys.server.paths import API
 router = APIRouter(prefix=API, tags=["accounts"])
 OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "OK"}}
 CREATED: dict[int | str, dict[str, Any]] = {201: {"content": {"application/json": {}}, "description": "Created"}}
-REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 429, 500, 503)
-READ_REFUSALS = responses(400, 401, 403, 429, 500, 503)
+REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 500, 503)
+READ_REFUSALS = responses(400, 401, 403, 500, 503)
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
 EVERYBODY = [Depends(Public())]
 
@@ -89,7 +89,7 @@ async def create_first_administrator(request: Request) -> Response:
     return response
 
 
-@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 429, 500)})
+@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500)})
 async def get_me(subject: Known) -> Response:
     """Give the caller."""
     return JSONResponse(schemas.me_object(subject))
