@@ -93,9 +93,7 @@ async def _revoke(entry: Mapping[str, Any]) -> None:
     if metadata.revocation_endpoint is None or not entry.get("refreshToken"):
         return
     async with provider.client(entry["clientId"], None, metadata) as client:
-        await client.revoke_token(
-            metadata.revocation_endpoint, token=entry["refreshToken"], token_type_hint="refresh_token"
-        )
+        await client.revoke_token(metadata.revocation_endpoint, token=entry["refreshToken"])
 
 
 async def _token(provider: Provider, client_of: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:

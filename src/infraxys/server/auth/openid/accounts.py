@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from infraxys.kit.clock import new_id, utc_now
+from infraxys.server.auth.access import sync_groups
 from infraxys.server.auth.openid.options import OpenIdOptions
-from infraxys.server.auth.openid.teams import sync_teams
 from infraxys.server.auth.users import OIDC, UserProblem, normalise
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import openid_accounts, users
@@ -120,14 +120,15 @@ def record_account(connection: Connection, identity: Identity, options: OpenIdOp
         raise AccountRefused("your account is disabled; ask an administrator")
     else:
         user_id = account["user_id"]
-        if identity.display_name:
-            connection.execute(users.update().where(users.c.id == user_id).values(display_name=identity.display_name))
+        if identity.display_name not in {None, account["display_name"]}:
+            values = {"display_name": identity.display_name}
+            connection.execute(users.update().where(users.c.id == user_id).values(values))
     if account is None or account["groups"] is None:
-        connection.execute(openid_accounts.delete().where(openid_accounts.c.user_id == user_id))
         connection.execute(openid_accounts.insert().values(user_id=user_id, groups="[]", groups_issued_at=0))
-        account = find_account(connection, identity.issuer, identity.subject)
-    if account is not None and needs_update(account, identity):
-        _apply_groups(connection, user_id, identity, options)
+    known_at = account["groups_issued_at"] if account is not None else None
+    # Also when they are the same: a team may have been given one of them meanwhile.
+    if identity.groups is not None and identity.issued_at >= (known_at or 0):
+        _apply_groups(connection, user_id, identity.groups, identity.issued_at, options)
     result = find_account(connection, identity.issuer, identity.subject)
     assert result is not None  # noqa: S101 - made above, in this transaction
     return result
@@ -179,17 +180,17 @@ def _free_name(connection: Connection, identity: Identity) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _apply_groups(connection: Connection, user_id: str, identity: Identity, options: OpenIdOptions) -> None:
-    groups = identity.groups or frozenset()
-    teams = {team for group, team in options.oidc_group_teams.items() if group in groups}
-    sync_teams(connection, user_id, teams)
+def _apply_groups(
+    connection: Connection, user_id: str, groups: frozenset[str], issued_at: int, options: OpenIdOptions
+) -> None:
+    sync_groups(connection, user_id, set(groups))
     if options.oidc_admin_group is not None:
         is_administrator = options.oidc_admin_group in groups
         connection.execute(users.update().where(users.c.id == user_id).values(is_administrator=is_administrator))
     connection.execute(
         openid_accounts.update()
         .where(openid_accounts.c.user_id == user_id)
-        .values(groups=_groups_text(groups), groups_issued_at=identity.issued_at)
+        .values(groups=_groups_text(groups), groups_issued_at=issued_at)
     )
 
 

@@ -81,7 +81,9 @@ class Exchange:
             raise TokenRefused("there is no ID token or no access token in it")
         claims = await self._verifier.id_token(id_token, nonce=nonce, access_token=access_token)
         told = await self._told(metadata, access_token, claims["sub"])
-        return Upstream({**told, **claims}, id_token, _text(token, "refresh_token"), _lifetime(token))
+        return Upstream(
+            {**told, **claims, "iat": int(time.time())}, id_token, _text(token, "refresh_token"), _lifetime(token)
+        )
 
     async def by_refresh(self, refresh_token: str, subject: str) -> Upstream:
         """Ask again about a person. Raises GrantRefused, TokenRefused and ProviderUnavailable."""

@@ -32,7 +32,6 @@ class OpenIdOptions(BaseSettings):
     oidc_ca: Path | None = None
     oidc_algorithms: Words = ALGORITHMS
     oidc_groups_claim: str = "groups"
-    oidc_group_teams: dict[str, str] = {}
     oidc_admin_group: str | None = None
     oidc_create_users: bool = True
     oidc_audiences: Words = ()
