@@ -1,5 +1,6 @@
 """Attacks with access tokens of the OpenID provider (hostile.md B8, field.md G8, G9, G11)."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ import httpx2
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from infraxys.server.auth.openid.provider import Provider as Client
+from infraxys.server.auth.openid.provider import ProviderUnavailable
 from plugins.oidc import (
     AUDIENCE,
     CLIENT_ID,
@@ -222,59 +225,68 @@ def signed(provider: Provider, key: Any, algorithm: str, name: str) -> str:
     return provider.access_token("tom", key=key, header={"alg": algorithm, "kid": name})
 
 
-class TestProvider:
-    """What the provider answers, or somebody who can answer for it."""
+# What the provider answers, or somebody who can answer for it.
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "redirect": (DISCOVERY, {"status": 302, "headers": {"location": "https://evil.test/"}}),
+    "not JSON": (DISCOVERY, {"body": "<html>"}),
+    "not an object": (DISCOVERY, {"body": "[]"}),
+    "deep": (DISCOVERY, {"body": "[" * 100_000}),
+    "incomplete": (DISCOVERY, {"body": '{"issuer": "https://evil.test"}'}),
+    "failing": (DISCOVERY, {"status": 500}),
+    "no keys": (JWKS, {"body": '{"keys": []}'}),
+    "keys of the wrong type": (JWKS, {"body": '{"keys": 7}'}),
+    "huge": (JWKS, {"body": '{"keys": [], "x": "' + "A" * 600_000 + '"}'}),
+    "compressed": (JWKS, {"headers": {"content-encoding": "gzip"}, "body": "x"}),
+    "forbidden": (JWKS, {"status": 403}),
+}
 
-    @pytest.fixture
-    def server(self, provider: Provider) -> Iterator[ServerProcess]:
-        made = start_openid_server(provider)
-        yield made
-        stop_openid_server(made)
 
-    @pytest.mark.parametrize(
-        ("path", "answer"),
-        [
-            pytest.param(DISCOVERY, {"status": 302, "headers": {"location": "https://evil.test/"}}, id="redirect"),
-            pytest.param(DISCOVERY, {"body": "<html>"}, id="not JSON"),
-            pytest.param(DISCOVERY, {"body": "[]"}, id="not an object"),
-            pytest.param(DISCOVERY, {"body": "[" * 100_000}, id="deep"),
-            pytest.param(DISCOVERY, {"body": '{"issuer": "https://evil.test"}'}, id="incomplete"),
-            pytest.param(DISCOVERY, {"status": 500}, id="failing"),
-            pytest.param(JWKS, {"body": '{"keys": []}'}, id="no keys"),
-            pytest.param(JWKS, {"body": '{"keys": 7}'}, id="keys of the wrong type"),
-            pytest.param(JWKS, {"body": '{"keys": [], "x": "' + "A" * 600_000 + '"}'}, id="huge"),
-            pytest.param(JWKS, {"headers": {"content-encoding": "gzip"}, "body": "x"}, id="compressed"),
-            pytest.param(JWKS, {"status": 403}, id="forbidden"),
-        ],
-    )
-    def test_e9_an_answer_that_is_none_makes_tokens_unusable_and_nothing_else(
-        self, server: ServerProcess, provider: Provider, path: str, answer: dict[str, Any]
-    ) -> None:
-        provider.override(path, **answer)
-        refused = call(server, provider.access_token("tom"))
-        assert refused.status_code == 503, refused.text
-        assert refused.headers["retry-after"]
-        assert "evil" not in refused.text
+@pytest.mark.parametrize("how", ANSWERS)
+def test_e9_an_answer_that_is_none_is_reported_as_such(provider: Provider, how: str) -> None:
+    path, answer = ANSWERS[how]
+    asked = Client(provider.issuer, provider.ca)
+    provider.override(path, **answer)
+    with pytest.raises(ProviderUnavailable) as caught:
+        asyncio.run(asked.keys())
+    assert "OpenID provider" in str(caught.value)
+
+
+METADATA: dict[str, dict[str, Any]] = {
+    "another issuer": {"issuer": "https://evil.test"},
+    "keys without TLS": {"jwks_uri": "http://localhost/jwks"},
+    "keys from a file": {"jwks_uri": "file:///etc/passwd"},
+    "no scheme": {"token_endpoint": "//evil.test/token"},
+    "PKCE downgrade": {"code_challenge_methods_supported": ["plain"]},
+}
+
+
+@pytest.mark.parametrize("how", METADATA)
+def test_b8_metadata_that_lead_astray_are_refused(provider: Provider, how: str) -> None:
+    good = provider.client.get(DISCOVERY).json()
+    provider.override(DISCOVERY, body=json.dumps({**good, **METADATA[how]}))
+    with pytest.raises(ProviderUnavailable):
+        asyncio.run(Client(provider.issuer, provider.ca).metadata())
+
+
+def test_e9_a_provider_whose_certificate_nobody_trusts_is_not_talked_to(provider: Provider) -> None:
+    with pytest.raises(ProviderUnavailable, match="certificate"):
+        asyncio.run(Client(provider.issuer).metadata())
+
+
+def test_e9_a_provider_that_is_away_makes_its_tokens_unusable_and_nothing_else(
+    provider: Provider, browser: Browser
+) -> None:
+    server = start_openid_server(provider)
+    try:
+        provider.override(DISCOVERY, status=302, headers={"location": "https://evil.test/"})
+        for answer in (call(server, provider.access_token("tom")), browser.begin(server)):
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["retry-after"]
+            assert "evil" not in answer.text
         assert server.client.get("/api/v1/health/ready").status_code == 200
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"issuer": "https://evil.test"},
-            {"jwks_uri": "http://localhost/jwks"},
-            {"jwks_uri": "file:///etc/passwd"},
-            {"token_endpoint": "//evil.test/token"},
-            {"code_challenge_methods_supported": ["plain"]},
-        ],
-    )
-    def test_b8_metadata_that_lead_astray_are_refused(
-        self, server: ServerProcess, provider: Provider, browser: Browser, change: dict[str, Any]
-    ) -> None:
-        """Another issuer, no TLS, PKCE downgrade."""
-        good = provider.client.get(DISCOVERY).json()
-        provider.override(DISCOVERY, body=json.dumps({**good, **change}))
-        assert call(server, provider.access_token("tom")).status_code == 503
-        assert browser.begin(server).status_code == 503
+    finally:
+        browser.close()
+        stop_openid_server(server)
 
 
 def test_g8_administrators_come_and_go_with_their_group(openid_server: ServerProcess, provider: Provider) -> None:
@@ -311,4 +323,5 @@ def test_a_server_may_know_its_people_beforehand_only(provider: Provider, browse
         answer = call(server, provider.access_token("subject-7", preferred_username="else"))
         assert answer.json()["name"] == "known"
     finally:
+        browser.close()
         stop_openid_server(server)

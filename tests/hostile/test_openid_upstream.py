@@ -118,6 +118,7 @@ def test_e9_a_provider_that_is_away_is_endured_for_a_while(provider: Provider, b
         assert status(server, browser) == 200
         wait_until(lambda: status(server, browser) == 401, SECONDS)
     finally:
+        browser.close()
         stop_openid_server(server)
 
 
@@ -139,16 +140,18 @@ def test_b1_tokens_of_the_provider_are_nowhere_in_plain_text(provider: Provider,
         asked = provider.count("/token")
         wait_until(lambda: provider.count("/token") > asked, SECONDS)
         assert (server.data / "keys" / "openid.key").stat().st_mode & 0o777 == 0o600
-        server.stop()
         secrets = [
             canary,
             "canary-access",
             "secret-of-infraxys-for-tests",
             browser.http.cookies["__Host-infraxys"].partition(".")[2],
         ]
+        browser.close()
+        server.stop()
         for file in server.folder.rglob("*"):
             if file.is_file():
                 data = file.read_bytes()
                 assert not [secret for secret in secrets if secret.encode() in data], file
     finally:
+        browser.close()
         stop_openid_server(server)
