@@ -30,12 +30,12 @@ class ServerProcess:
         self.environment = {**os.environ, "INFRAXYS_CONFIG": "", **(environment or {})}
         self.start()
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run the command line on this server's data folder."""
         environment = {**self.environment, "INFRAXYS_DATA_DIR": str(self.data), "INFRAXYS_URL": self.url}
         return subprocess.run(
             [sys.executable, "-m", "infraxys", *arguments],
-            capture_output=True, text=True, check=False, timeout=120, env=environment, cwd=ROOT,
+            capture_output=True, text=True, check=False, timeout=120, env=environment, cwd=ROOT, input=stdin,
         )  # fmt: skip
 
     def start(self) -> None:

@@ -111,15 +111,11 @@ def set_password(name: UserName, password_stdin: PasswordStdin = False, data_dir
     """Set a password and end the account's sessions. Example: infraxys user password ada."""
     from infraxys.server.auth import users
 
-    password_hash = hashed(read_password(from_stdin=password_stdin), name)
-
-    def work(connection: Any) -> None:
-        row = local_user(connection, name)
-        if row["kind"] != users.LOCAL:
-            raise Failed(f"user '{name}' has no password here")
-        users.set_password(connection, row["id"], password_hash)
-
-    write(data_dir, work)
+    row = write(data_dir, lambda connection: local_user(connection, name))
+    if row["kind"] != users.LOCAL:
+        raise Failed(f"user '{name}' has no password here")
+    password_hash = hashed(read_password(from_stdin=password_stdin), row["name"])
+    write(data_dir, lambda connection: users.set_password(connection, row["id"], password_hash))
     print(f"User {name} has a new password.")
 
 

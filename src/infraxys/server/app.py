@@ -26,12 +26,14 @@ from infraxys.server.errors import (
     Problem,
     Unavailable,
     Unprocessable,
+    responses,
 )
 from infraxys.server.guards import RightsWatch, Throttle
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
+TOO_MANY = responses(429)[429]
 
 
 class Running(Protocol):
@@ -116,6 +118,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name, path in document["paths"].items():
             for method, operation in path.items():
                 document_permission(operation, needs[name, method])
+                operation["responses"].setdefault("429", TOO_MANY)  # of any route, before it is asked
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
                 if "application/json" in validation.get("content", {}):

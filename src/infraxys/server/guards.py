@@ -117,6 +117,7 @@ class _Watch:
 
     def stop(self) -> None:
         """End with the request."""
+        self._scope.get("state", {}).pop("recheck", None)  # it holds the request: no circle is left to be collected
         self._timer.cancel()
         if self._checking is not None:
             self._checking.cancel()

@@ -21,8 +21,8 @@ from infraxys.server.paths import API
 router = APIRouter(prefix=API, tags=["accounts"])
 OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "OK"}}
 CREATED: dict[int | str, dict[str, Any]] = {201: {"content": {"application/json": {}}, "description": "Created"}}
-REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 429, 500, 503)
-READ_REFUSALS = responses(400, 401, 403, 429, 500, 503)
+REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 500, 503)
+READ_REFUSALS = responses(400, 401, 403, 500, 503)
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
 EVERYBODY = [Depends(Public())]
 
@@ -88,7 +88,7 @@ async def create_first_administrator(request: Request) -> Response:
     return response
 
 
-@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 429, 500, 503)})
+@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500, 503)})
 async def get_me(request: Request, subject: Known) -> Response:
     """Give the caller with its teams and its grants for the whole server; `GET /projects/{id}` has those of one."""
     access: AccessControl = request.app.state.services.access

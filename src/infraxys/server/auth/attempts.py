@@ -17,7 +17,7 @@ from infraxys.server.auth.addresses import network_of
 FREE_ATTEMPTS = 5
 # An account with so many failures, wherever from, is being attacked.
 SUSPICIOUS, FREE_WHEN_SUSPICIOUS = 30, 1
-MAX_WAIT_SECONDS = 300.0
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 4.0, 300.0
 REMEMBERED_SECONDS = 3600.0
 REMEMBERED = 50_000
 
@@ -43,7 +43,8 @@ class Attempts:
             total = self._accounts.get(name, 0) + 1
             free = FREE_WHEN_SUSPICIOUS if total > SUSPICIOUS else FREE_ATTEMPTS
             failures += 1
-            wait = min(2.0 ** min(failures - free, 30), MAX_WAIT_SECONDS) if failures >= free else 0.0
+            doublings = min(failures - free, 30)
+            wait = min(FIRST_WAIT_SECONDS * 2**doublings, MAX_WAIT_SECONDS) if doublings >= 0 else 0.0
             self._accounts[name] = total
             self._pairs[pair] = (failures, now + wait)
         return 0.0

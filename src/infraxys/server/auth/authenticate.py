@@ -85,7 +85,7 @@ class Authenticator:
 
     async def _by_token(self, connection: HTTPConnection, token_id: str, secret: str) -> Subject:
         digest = self._key.digest(secret)
-        row = await self._database.aread(lambda database: tokens.find_token(database, token_id))
+        row = await self._database.alookup(lambda database: tokens.find_token(database, token_id))
         now = utc_now()
         if row is None or not tokens.is_usable(row, digest, now):
             raise Unauthorized
@@ -99,12 +99,12 @@ class Authenticator:
         )
 
     async def _by_session(self, connection: HTTPConnection, session_id: str, secret: str) -> Subject:
-        row = await self._database.aread(lambda database: sessions.find(database, session_id))
+        row = await self._database.alookup(lambda database: sessions.find(database, session_id))
         now = utc_now()
         if row is None or not sessions.is_usable(row, secret, now, self._idle):
             raise Unauthorized
         self._charge(connection, session_id)
-        if now - row["seen_at"] > USED_EVERY:
+        if now - row["seen_at"] > min(USED_EVERY, self._idle / 4):  # long before it would be idle
             self._mark(session_id, lambda database: sessions.mark_seen(database, session_id))
         return subject_of(row, "user", session_id=session_id)
 
