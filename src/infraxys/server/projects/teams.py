@@ -42,6 +42,14 @@ def find(connection: Connection, subject: Subject, team_id: str, grant: str) -> 
     return row
 
 
+def known(connection: Connection, subject: Subject, team_id: str, grant: str) -> RowMapping:
+    """Give a team that the caller may know of, if only by having the grant on its project. Raises UnknownTeam."""
+    row = connection.execute(sa.select(teams).where(teams.c.id == team_id)).mappings().first()
+    if row is None or not any(subject.may(item, row["project_id"]) for item in (grant, "team.list", "team.read")):
+        raise UnknownTeam(team_id)
+    return row
+
+
 def page(
     connection: Connection, subject: Subject, *, project_id: str | None, after: str, limit: int
 ) -> list[dict[str, Any]]:
@@ -178,7 +186,7 @@ def given_to(connection: Connection, subject: Subject, team_id: str) -> list[dic
 
 def give(connection: Connection, subject: Subject, team_id: str, given: schemas.GiveGrants) -> None:
     """Give grants, which the caller must have, to a team: on its project, or on one below that."""
-    row = find(connection, subject, team_id, "team.list")
+    row = known(connection, subject, team_id, "grant.modify")
     project_id = given.project_id
     projects.find(connection, subject, project_id, "grant.modify")
     if row["project_id"] not in subject.rights.policy.path(project_id):
@@ -220,7 +228,7 @@ def role_of(role: str) -> tuple[str, ...]:
 
 def take(connection: Connection, subject: Subject, team_id: str, project_id: str, grant: str) -> None:
     """Take a grant from a team."""
-    find(connection, subject, team_id, "team.list")
+    known(connection, subject, team_id, "grant.modify")
     projects.find(connection, subject, project_id, "grant.modify")
     entry = {"team_id": team_id, "project_id": project_id, "grant": grant}
     if connection.execute(team_grants.delete().filter_by(**entry)).rowcount == 0:
