@@ -48,7 +48,10 @@ class AccessControl:
         """Give a caller with the rights that it has now."""
         if subject.has_everything:
             return subject
-        return await self.database.aread(lambda connection: self._with_rights(connection, subject))
+        version, mine = await self.database.alookup(lambda connection: teams_of(connection, subject.user_id))
+        if version != self._policy.version:
+            self._policy = await self.database.aread(load_policy)
+        return replace(subject, rights=Rights(self._policy, mine))
 
     async def view(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Read with rights as of the same moment, whoever calls."""
@@ -59,10 +62,8 @@ class AccessControl:
 
         def write(connection: Connection) -> T:
             lock(connection)
-            policy = load_policy(connection)
-            rows = connection.execute(_TEAMS, {"user_id": subject.user_id}).all()
-            rights = Rights(policy, (row.team_id for row in rows if row.team_id is not None))
-            return work(connection, replace(subject, rights=rights))
+            _, mine = teams_of(connection, subject.user_id)
+            return work(connection, replace(subject, rights=Rights(load_policy(connection), mine)))
 
         return await self.database.awrite(write)
 
@@ -75,11 +76,16 @@ class AccessControl:
         return self._with_rights(connection, subject)
 
     def _with_rights(self, connection: Connection, subject: Subject) -> Subject:
-        rows = connection.execute(_TEAMS, {"user_id": subject.user_id}).all()
-        policy = self._policy
-        if not rows or rows[0].version != policy.version:
-            policy = self._policy = load_policy(connection)
-        return replace(subject, rights=Rights(policy, (row.team_id for row in rows if row.team_id is not None)))
+        version, mine = teams_of(connection, subject.user_id)
+        if version != self._policy.version:
+            self._policy = load_policy(connection)
+        return replace(subject, rights=Rights(self._policy, mine))
+
+
+def teams_of(connection: Connection, user_id: str | None) -> tuple[int, list[str]]:
+    """Give the version of what decides, and the teams that somebody is in."""
+    rows = connection.execute(_TEAMS, {"user_id": user_id}).all()
+    return rows[0].version, [row.team_id for row in rows if row.team_id is not None]
 
 
 def lock(connection: Connection) -> None:
@@ -89,7 +95,7 @@ def lock(connection: Connection) -> None:
 
 def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
-    version = connection.execute(sa.select(access_state.c.version)).scalar()
+    version = connection.execute(sa.select(access_state.c.version)).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
     for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id)):
         parents[row.id] = row.parent_id
@@ -105,7 +111,7 @@ def load_policy(connection: Connection) -> Policy:
     for row in connection.execute(sa.select(container_protections)):
         protected.setdefault((row.module, row.environment_id, row.container_id), set()).add(row.grant_id)
     return Policy(
-        version=-1 if version is None else version,
+        version=version,
         parents=parents,
         attachments={key: tuple(value) for key, value in attachments.items()},
         teams=known,

@@ -8,6 +8,7 @@ project when it knows it.
 from collections.abc import Callable
 from functools import partial
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from infraxys.server.auth.access import AccessControl
@@ -16,7 +17,7 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import Forbidden, Problem
 
 SIGNED_IN = ""  # enough to be known
-__all__ = ["GRANTS", "OWN_SCOPES", "SIGNED_IN", "Public", "Requires", "check", "check_scopes", "hold"]
+__all__ = ["GRANTS", "OWN_SCOPES", "SIGNED_IN", "Public", "Requires", "check", "check_scopes", "declared", "hold"]
 
 
 class Requires:
@@ -53,6 +54,20 @@ class Public:
 
     async def __call__(self) -> None:
         """Let the request pass."""
+
+
+def declared(route: APIRoute) -> "Requires | Public":
+    """Give what a route needs. Raises ValueError for a route that does not declare exactly one thing."""
+    found: list[Requires | Public] = []
+    waiting = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        if isinstance(dependant.call, Requires | Public):
+            found.append(dependant.call)
+        waiting += dependant.dependencies
+    if len(found) != 1:
+        raise ValueError(f"route {route.path} has to declare exactly one permission, and has {len(found)}")
+    return found[0]
 
 
 def check(subject: Subject, grant: str, project_id: str, unknown: Problem, *known_by: str) -> None:

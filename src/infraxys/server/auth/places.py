@@ -92,7 +92,5 @@ def grants_in_runs(subject: Subject, place: Place) -> tuple[str, ...]:
 
 def teams_in_runs(subject: Subject, place: Place) -> tuple[str, ...]:
     """Give the names of the teams that somebody is in, of those that count in an environment's project."""
-    policy = subject.rights.policy
-    path = set(policy.path(project_of(subject, place)))
-    mine = (policy.teams[team] for team in subject.rights.teams if team in policy.teams)
-    return tuple(sorted({team.name for team in mine if team.project_id in path}))
+    path = set(subject.rights.policy.path(project_of(subject, place)))
+    return tuple(sorted({team.name for team in subject.rights.own_teams() if team.project_id in path}))

@@ -132,6 +132,11 @@ class Rights:
                 self._own.setdefault(project_id, set()).update(grants)
         self._known: dict[str, frozenset[str]] = {}
 
+    def own_teams(self) -> list[Team]:
+        """Give its teams by name."""
+        known = (self.policy.teams[team] for team in self.teams if team in self.policy.teams)
+        return sorted(known, key=lambda team: (team.name, team.id))
+
     @property
     def given_on(self) -> Iterable[str]:
         """The projects on which it was given something itself."""
