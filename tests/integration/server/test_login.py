@@ -98,6 +98,13 @@ def test_an_access_token_near_its_end_is_refreshed_once(signed_in: Terminal) -> 
     assert float(str(after["expiresAt"])) > time.time() + 60
 
 
+def test_an_access_token_that_the_server_refuses_is_exchanged(signed_in: Terminal) -> None:
+    signed_in.change(accessToken="a.b.c")
+    done = signed_in.run("module", "list")
+    assert done.returncode == 0, done.stderr
+    assert signed_in.entry()["accessToken"] != "a.b.c"
+
+
 def test_who_is_revoked_at_the_provider_gets_no_new_token(signed_in: Terminal, provider: Provider) -> None:
     subject = str(claims_of(str(signed_in.entry()["accessToken"]))["sub"])
     provider.set_person(subject, disabled=True)

@@ -19,7 +19,7 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import new_id, utc_now
-from infraxys.server.auth import sessions, users
+from infraxys.server.auth import access, sessions, users
 from infraxys.server.auth.openid import accounts, upstream
 from infraxys.server.auth.openid.accounts import AccountRefused, Identity
 from infraxys.server.auth.openid.browser import UnsafeRedirect, check_next
@@ -354,6 +354,10 @@ class TestAccounts:
             }
 
         record(database, replace(GRACE, issued_at=1001))  # the same groups: the team is new
+        assert members() == {("one", "group")}
+        database.write_now(lambda connection: access.sync_members(connection, "one", None))
+        assert members() == set()
+        database.write_now(lambda connection: access.sync_members(connection, "one", "a"))
         assert members() == {("one", "group")}
         manual = team_members.insert().values(user_id=user_id, team_id="three", source="manual")
         database.write_now(lambda connection: connection.execute(manual) and None)
