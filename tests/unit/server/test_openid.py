@@ -24,6 +24,7 @@ from infraxys.server.auth.openid import accounts, upstream
 from infraxys.server.auth.openid.accounts import AccountRefused, Identity
 from infraxys.server.auth.openid.browser import UnsafeRedirect, check_next
 from infraxys.server.auth.openid.exchange import Upstream
+from infraxys.server.auth.openid.http import tls_context
 from infraxys.server.auth.openid.keys import Keys
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.provider import Cached, ProviderUnavailable
@@ -88,6 +89,14 @@ class TestOptions:
         (tmp_path / "secret").write_text("from-a-file\n")
         assert OpenIdOptions(oidc_client_secret_file=tmp_path / "secret").read_client_secret() == "from-a-file"
         assert "hidden" not in repr(OpenIdOptions.model_validate({"oidc_client_secret": "hidden"}))
+
+    def test_files_that_cannot_be_read_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match=r"nothing.* oidc_client_secret_file"):
+            OpenIdOptions(oidc_client_secret_file=tmp_path / "nothing").read_client_secret()
+        (tmp_path / "empty").touch()
+        for name in ("nothing", "empty"):
+            with pytest.raises(OSError, match=rf"{name}.* oidc_ca"):
+                tls_context(tmp_path / name)
 
     def test_lists_come_from_the_environment_as_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("INFRAXYS_OIDC_AUDIENCES", "a, b c")
