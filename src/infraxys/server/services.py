@@ -22,7 +22,9 @@ from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
 from infraxys.server.accounts.service import Accounts
 from infraxys.server.auth import setup
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
+from infraxys.server.auth.openid.service import OpenId
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.catalog.catalog import Catalog
@@ -32,6 +34,7 @@ from infraxys.server.db.migrate import migrate
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.runs.execution import RunExecution
 from infraxys.server.runs.repository import DatabaseHeartbeats
+from infraxys.server.runs.rights import Starters
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import Watchers
 from infraxys.server.settings import Settings
@@ -41,7 +44,9 @@ class Services:
     """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
 
     authenticator: Authenticator
+    access: AccessControl
     accounts: Accounts
+    openid: OpenId | None
     catalog: Catalog
     modules: Modules
     runs: Runs
@@ -79,9 +84,14 @@ class Services:
             rate_limits=self.rate_limits,
             session_idle=idle,
         )
+        self.access = AccessControl(self.database)
         self.accounts = Accounts(
             self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
         )
+        self.openid = await asyncio.to_thread(self._make_openid)
+        if self.openid is not None:
+            self.authenticator.bearers.append(self.openid.bearer)
+            self.openid.watch.start()
         self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
@@ -96,6 +106,15 @@ class Services:
         await asyncio.to_thread(self.runs.reconcile)
         await asyncio.to_thread(self._reaper.start)
         self._on_ready(self)
+
+    def _make_openid(self) -> OpenId | None:
+        """Make sign-in by the OpenID provider, where one is set. Raises OSError when a file of it cannot be read."""
+        settings = self.settings
+        if settings.oidc_issuer is None or settings.mode == "developer":
+            return None
+        public_url = settings.public_url or f"https://localhost:{settings.port}"
+        key = self.folder.keys / "openid.key"
+        return OpenId(settings, settings.oidc_issuer, self.database, key, public_url.rstrip("/"))
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
@@ -129,6 +148,7 @@ class Services:
             executor_id=self.executor_id,
             log_limit=settings.log_limit,
             rest_endpoint=f"{scheme}://localhost:{settings.port}/api/v1",
+            starters=Starters(self.database, self.access),
         )
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
         loop = asyncio.get_running_loop()
@@ -186,6 +206,8 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        if self.openid is not None:
+            await self.openid.watch.stop()
         await asyncio.to_thread(self.accounts.close)
         await asyncio.to_thread(self.database.close)
 

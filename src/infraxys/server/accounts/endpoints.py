@@ -9,6 +9,7 @@ from infraxys.server.accounts import schemas
 from infraxys.server.accounts.errors import NoAccount, UnknownSession
 from infraxys.server.accounts.service import Accounts, person
 from infraxys.server.auth import sessions
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import address_of
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires
@@ -58,12 +59,14 @@ async def create_session(request: Request) -> Response:
     return response
 
 
-@router.delete("/session", operation_id="delete_session", status_code=204, responses=REFUSALS)
+@router.delete("/session", operation_id="delete_session", status_code=204, responses={**OK, **REFUSALS})
 async def delete_session(request: Request, subject: Known) -> Response:
-    """Sign out."""
+    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider."""
     user_id, session_id = person(subject, "signing out"), subject.session_id or ""
+    openid = request.app.state.services.openid
+    logout_url = await openid.logout_url(session_id) if openid is not None else None
     await accounts_of(request).database.awrite(lambda connection: sessions.end(connection, user_id, session_id))
-    response = Response(status_code=204)
+    response = Response(status_code=204) if logout_url is None else JSONResponse({"logoutUrl": logout_url})
     sessions.clear_cookie(response)
     return response
 
@@ -87,10 +90,11 @@ async def create_first_administrator(request: Request) -> Response:
     return response
 
 
-@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500)})
-async def get_me(subject: Known) -> Response:
-    """Give the caller."""
-    return JSONResponse(schemas.me_object(subject))
+@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500, 503)})
+async def get_me(request: Request, subject: Known) -> Response:
+    """Give the caller with its teams and its grants for the whole server; `GET /projects/{id}` has those of one."""
+    access: AccessControl = request.app.state.services.access
+    return JSONResponse(schemas.me_object(await access.view(subject, lambda _, caller: caller)))
 
 
 @router.put(
