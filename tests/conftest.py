@@ -1,3 +1,3 @@
 """Fixtures that every part may use."""
 
-pytest_plugins = ["plugins.postgres", "plugins.sandbox", "plugins.server", "plugins.accounts"]
+pytest_plugins = ["plugins.access", "plugins.postgres", "plugins.sandbox", "plugins.server", "plugins.accounts"]
