@@ -101,7 +101,7 @@ class GitUrl:
             if not is_allowed_address(ip, allow_private=True):
                 raise InvalidUrl(f"the host '{self.module.host}' has an address that no repository can have")
             if not is_allowed_address(ip, allow_private=allow_private):
-                message = f"the host '{self.module.host}' has a private address; the setting git_private_hosts allows it"
+                message = f"host '{self.module.host}' has a private address; the setting git_private_hosts allows it"
                 raise InvalidUrl(message)
         if self.scheme not in _PORTS or host.startswith("["):
             return ""
