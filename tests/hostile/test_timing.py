@@ -46,7 +46,7 @@ def check(server: ServerProcess, kinds: dict[str, str]) -> None:
         found.append(difference(measure(server, kinds, order)))
 
 
-def test_a1_an_unknown_token_and_a_wrong_secret_are_refused_in_the_same_time(team_server: ServerProcess) -> None:
+def test_a1_g10_an_unknown_token_and_a_wrong_secret_are_refused_in_the_same_time(team_server: ServerProcess) -> None:
     prefix, token_id, secret, _ = team_server.admin_token.split("_")  # type: ignore[attr-defined]
     last = "a" if secret[-1] != "a" else "b"
     wrong, unknown = f"{prefix}_{token_id}_{secret[:-1]}{last}", f"{prefix}_{'0' * len(token_id)}_{secret}"
