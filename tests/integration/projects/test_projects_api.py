@@ -401,6 +401,24 @@ class TestTeams:
         assert ask("GET", f"/teams/{team}/members", admin).json()["items"] == []
 
 
+class TestAccounts:
+    def test_nobody_changes_an_account_that_has_more_than_he_has(self, access_server: AccessServer) -> None:
+        make, ask = access_server.make, access_server.ask
+        project = make_project(access_server)
+        token = access_server.holder("root", "user.modify", "user.delete", "user.read", "run.list")
+        for team, missing in (
+            ("root-administrators", "project.administer"),
+            (make.administrators_of(project), "project.administer"),
+            (make.team(project, ["run.read"]), "run.read"),
+        ):
+            path = f"/users/{make.user(team)}"
+            for answer in (ask("PATCH", path, token, {"displayName": "x"}), ask("DELETE", path, token)):
+                assert (answer.status_code, answer.json()["grant"]) == (403, missing)
+        path = f"/users/{make.user(make.team(project, ['run.list']))}"
+        assert ask("PATCH", path, token, {"displayName": "x"}).status_code == 200
+        assert ask("DELETE", path, token).status_code == 204
+
+
 class TestGrants:
     def test_the_catalogue_has_every_built_in_grant_for_everybody(self, access_server: AccessServer) -> None:
         token = access_server.make.token(access_server.make.user())

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth import users
 from infraxys.server.auth.grants import ADMINISTER, GRANTS, ROLES, is_server_wide
-from infraxys.server.auth.permissions import check
+from infraxys.server.auth.permissions import check, lacking
 from infraxys.server.auth.rights import ROOT
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.users import UserProblem
@@ -240,11 +240,9 @@ def take(connection: Connection, subject: Subject, team_id: str, project_id: str
 
 def check_covers(subject: Subject, row: RowMapping) -> None:
     """Refuse who has not everything that a team has. Raises Forbidden naming what is missing."""
-    policy = subject.rights.policy
-    for project_id, grants in sorted(policy.given.get(row["id"], {}).items()):
-        for grant in sorted(grants):
-            if not subject.may(grant, project_id):
-                raise Forbidden(policy.custom[grant].name if grant in policy.custom else grant)
+    missing = lacking(subject, [row["id"]])
+    if missing is not None:
+        raise Forbidden(missing)
 
 
 def keep_administrators(row: RowMapping, what: str) -> None:
