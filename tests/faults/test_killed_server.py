@@ -1,6 +1,7 @@
 """kill -9 of the server: nothing is lost, nothing finished is repeated, nothing is left behind."""
 
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -47,6 +48,33 @@ def test_an_interrupted_step_is_lost_and_not_repeated(own_server: ServerProcess)
     assert [step["status"] for step in steps] == ["SUCCESS", "LOST", "CANCELLED"]
     assert "not repeated" in str(run["message"])
     assert find_sandboxes(own_server.data / "work") == []
+
+
+def test_a_server_that_is_told_to_stop_ends_what_runs_and_says_so(own_server: ServerProcess) -> None:
+    own_server.stop()
+    own_server.options += ("--grace", "0")
+    own_server.start()
+    run_id = submit(own_server, ["ok.sh", "sleep.sh", "ok.sh"])
+    waiting = submit(own_server, ["ok.sh"])
+    assert run_id is not None
+    assert waiting is not None
+    deadline = time.monotonic() + 20
+    while own_server.client.get(f"/api/v1/runs/{run_id}").json()["steps"][1]["status"] != "RUNNING":
+        assert time.monotonic() < deadline
+    started = time.monotonic()
+    assert own_server.stop() == 0
+    assert time.monotonic() - started < 15
+    assert find_sandboxes(own_server.data / "work") == []
+    own_server.start()
+    run = wait_for_end(own_server, run_id)
+    assert (run["status"], run["message"]) == ("CANCELLED", "step 'sleep.sh' was ended because the server stopped")
+    assert wait_for_end(own_server, waiting)["status"] == "SUCCESS"
+
+
+def test_an_idle_connection_does_not_keep_a_server_from_stopping(own_server: ServerProcess) -> None:
+    assert own_server.client.get("/api/v1/runs").status_code == 200  # kept alive from here on
+    own_server.process.send_signal(signal.SIGTERM)
+    assert own_server.process.wait(10) == 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -339,7 +340,12 @@ def test_c3_problems_without_number_are_cut(tmp_path: Path, repository: GitRepos
 # C6: servers
 
 
-@pytest.mark.parametrize("form", ["http://127.0.0.1:{}/org/main", "ssh://git@127.0.0.1:{}/org/main"])
+needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed here")
+
+
+@pytest.mark.parametrize(
+    "form", ["http://127.0.0.1:{}/org/main", pytest.param("ssh://git@127.0.0.1:{}/org/main", marks=needs_ssh)]
+)
 def test_c6_a_server_that_never_answers_is_given_up_and_git_is_gone(tmp_path: Path, form: str) -> None:
     with SilentRemote() as remote:
         store = make_store(tmp_path, timeout=1)

@@ -95,7 +95,7 @@ class ServerProcess:
     def add_module(self, path: Path) -> dict[str, Any]:
         """Register a repository of this machine."""
         answer = self.client.post("/api/v1/modules", json={"url": str(path)})
-        assert answer.status_code == 201, answer.text
+        assert answer.status_code == 201, answer.text + (self.folder / "errors").read_text()[-3000:]
         added: dict[str, Any] = answer.json()
         return added
 

@@ -24,6 +24,7 @@ QUEUE = "infraxys.runs"
 BUSY_POLL, IDLE_POLL = 0.02, 0.25
 _PACE_SECONDS, _LEAST_PACE_SECONDS = 2.0, 0.05
 _BATCH = 200
+_END_SECONDS = 30.0  # for steps that are being ended; more than their own grace
 log = logging.getLogger(__name__)
 
 
@@ -67,14 +68,20 @@ class DurableEngine:
         self._pace.set()
         self._pacer.start()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Start nothing more and wait up to the grace for steps that execute; the next start goes on with the rest."""
+    def stop(self, grace_seconds: float, end_steps: Callable[[], None] | None = None) -> None:
+        """Start nothing more and wait up to the grace for steps that execute; the next start goes on with the rest.
+
+        `end_steps` is called when the grace is over: the host ends what still executes, so that its end is recorded.
+        """
         self._line.close()
         self._pace.set()
         if self._pacer.is_alive():
             self._pacer.join()
         if not self._line.wait_until_idle(grace_seconds):
-            log.warning("stopping while runs execute; the next start goes on with them")
+            if end_steps is not None:
+                end_steps()
+            if end_steps is None or not self._line.wait_until_idle(_END_SECONDS):
+                log.warning("stopping while runs execute; the next start goes on with them")
         DBOS.destroy()
         if self._storage is not None:
             self._storage.dispose()
@@ -82,15 +89,24 @@ class DurableEngine:
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
-    def submit(self, run_id: str, priority: int = 0) -> None:
+    def reserve(self, run_id: str) -> bool:
+        """Take a slot for a run that is about to be submitted, if one is free; does not block."""
+        return self._line.reserve(run_id)
+
+    def release(self, run_id: str) -> None:
+        """Give back the slot of a run that is not submitted after all."""
+        self._line.release(run_id)
+
+    def submit(self, run_id: str, priority: int = 0, *, has_slot: bool = False) -> None:
         """Start a run, or queue it; it is recorded by the engine when this returns. The same id again changes nothing.
 
         `priority` orders those that wait: lower starts first, 0 to 2**31 - 1. Raises ValueError for another one.
+        `has_slot`: `reserve` has taken one.
         """
         if not 0 <= priority < 2**31:
             raise ValueError(f"the priority of a run must be from 0 to 2147483647, not {priority}")
         with suppress(dbos_error.DBOSWorkflowIDInUseError):
-            if self._line.reserve(run_id):
+            if has_slot or self._line.reserve(run_id):
                 self._start_here(run_id)
             else:
                 self._enqueue(run_id, priority)

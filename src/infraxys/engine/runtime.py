@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from infraxys.engine.backends.base import ActionSpec, Backend, Exit, Limits, Mount, StartFailed
+from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out
 from infraxys.engine.status import Status
-from infraxys.kit.clock import utc_now
 
 __all__ = ["ENVIRONMENT", "ROOT", "Export", "PreparedStep", "RunContext", "StepResult", "StepRuntime", "Stopper"]
 
@@ -46,12 +45,13 @@ class Stopper:
 
     def __init__(self) -> None:
         self.reason: Status | None = None
+        self.why = ""
         self._stop: Callable[[], None] | None = None
 
-    def stop(self, reason: Status) -> None:
-        """Ask for the end; the first reason counts."""
+    def stop(self, reason: Status, why: str = "was cancelled") -> None:
+        """Ask for the end; the first reason counts. `why` goes on with a sentence that begins with the step."""
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.why = reason, why
             if self._stop is not None:
                 self._stop()
 
@@ -78,15 +78,23 @@ class PreparedStep:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StartedStep:
+    """A prepared step that waits to begin, or `problem`, the reason why it cannot."""
+
+    prepared: PreparedStep
+    execution: Execution | None
+    problem: str = ""
+
+
 class StepRuntime:
     """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given.
-    With `says_end` the log of a step ends with the lines that consoles show; without, it is the action's output alone.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it brings together, and what an installation chooses
+    def __init__(
         self,
         backend: Backend,
         work: Path,
@@ -95,7 +103,6 @@ class StepRuntime:
         limits: Limits | None = None,
         network: bool = True,
         grace_seconds: float = 10.0,
-        says_end: bool = False,
         runs: Path | None = None,
     ) -> None:
         self._backend, self._export = backend, export
@@ -103,7 +110,7 @@ class StepRuntime:
         self._runs, self._core, self._empty = runs or work / "runs", work / "core", work / "empty"
         self._limits = limits or Limits()
         self._network = network
-        self._grace, self._says_end = grace_seconds, says_end
+        self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
         self._clearing: set[asyncio.Future[None]] = set()
 
@@ -120,7 +127,7 @@ class StepRuntime:
                 (self._core / file.name).chmod(0o755)
 
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
-        """Put on disk what step `index` of a plan sees. Blocks; called in threads. `execute` must follow."""
+        """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
         folder = self._runs / run.run_id / str(index)
         acquired = False
@@ -137,54 +144,84 @@ class StepRuntime:
             return PreparedStep(plan, index, run, folder, None, reason(error))
         return PreparedStep(plan, index, run, folder, action)
 
-    async def execute(self, prepared: PreparedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
-        """Execute what `lay_out` prepared, and clear it away. What the action does is never an exception."""
-        step = prepared.plan.steps[prepared.index]
+    async def start(self, plan: Plan, index: int, run: RunContext) -> StartedStep:
+        """Lay out a step and start it, held: nothing of it runs yet. `execute` or `discard` must follow."""
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(None, self.lay_out, plan, index, run)
+        if prepared.action is None:
+            return StartedStep(prepared, None, prepared.problem)
         try:
-            result = await self._execute(prepared, step, log, stopper or Stopper())
+            return StartedStep(prepared, await self._backend.start(prepared.action, is_held=True))
         except StartFailed as error:
-            result = StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {error}")
+            return StartedStep(prepared, None, str(error))
+        except BaseException:
+            self._clear_later(prepared)
+            raise
+
+    async def execute(self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
+        """Let a started step run to its end, and clear it away. What the action does is never an exception."""
+        prepared = started.prepared
+        step = prepared.plan.steps[prepared.index]
+        stopper = stopper or Stopper()
+        try:
+            if stopper.reason is not None:
+                await end_now(started.execution)
+                return StepResult(stopper.reason, None, f"step '{step.name}' {stopper.why} before it started")
+            if started.execution is None:
+                problem = f"step '{step.name}' could not be started: {started.problem}"
+                return StepResult(Status.FAILED, None, problem)
+            return await self._execute(started.execution, prepared, log, stopper)
         finally:
-            if prepared.action is not None:
-                task = asyncio.ensure_future(asyncio.to_thread(self._clear, prepared))
-                self._clearing.add(task)
-                task.add_done_callback(self._clearing.discard)
-        if self._says_end:
-            log.note(prepared.index, last_lines(prepared.plan, step, result))
-        return result
+            self._clear_later(prepared)
+
+    def discard(self, starting: "asyncio.Task[StartedStep]") -> None:
+        """End a step that is not to run after all."""
+        task = asyncio.ensure_future(self._discard(starting))
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
+
+    async def _discard(self, starting: "asyncio.Task[StartedStep]") -> None:
+        started = await starting
+        await end_now(started.execution)
+        self._clear_later(started.prepared)
 
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone."""
-        await asyncio.gather(*self._clearing)
+        while self._clearing:
+            await asyncio.gather(*self._clearing, return_exceptions=True)
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
         self._environments.release(prepared.plan.rendered)
 
-    async def _execute(self, prepared: PreparedStep, step: PlannedStep, log: LogWriter, stopper: Stopper) -> StepResult:
-        if stopper.reason is not None:
-            return StepResult(stopper.reason, None, f"step '{step.name}' was cancelled before it started")
-        if prepared.action is None:
-            raise StartFailed(prepared.problem)
+    def _clear_later(self, prepared: PreparedStep) -> None:
+        if prepared.action is not None:
+            task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, self._clear, prepared))
+            self._clearing.add(task)
+            task.add_done_callback(self._clearing.discard)
+
+    async def _execute(
+        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper
+    ) -> StepResult:
+        step = prepared.plan.steps[prepared.index]
         loop = asyncio.get_running_loop()
-        execution = await self._backend.start(prepared.action)
         ending: list[asyncio.Task[None]] = []
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
+        execution.let_begin()
         try:
             async for chunk in execution.output():
                 log.write(prepared.index, chunk.stream, chunk.data)
             end = await execution.wait()
         except BaseException:  # the server itself is ending: nobody would ever end the action
-            await execution.terminate(0)
-            await execution.wait()
+            await end_now(execution)
             raise
         finally:
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
-        return describe(end, stopper.reason, step, limit)
+        return describe(end, stopper, step, limit)
 
     def _module(self, module: PlannedModule) -> Path:
         path = self._exported.get(module)
@@ -222,6 +259,13 @@ class StepRuntime:
         )
 
 
+async def end_now(execution: Execution | None) -> None:
+    """Kill what was started, if anything was."""
+    if execution is not None:
+        await execution.terminate(0)
+        await execution.wait()
+
+
 def reason(error: Exception) -> str:
     """Say why the files of a step are not there, without the server's paths."""
     if isinstance(error, StartFailed):
@@ -232,12 +276,13 @@ def reason(error: Exception) -> str:
     return "the server failed to prepare it; the server's log has the reason"
 
 
-def describe(end: Exit, reason: Status | None, step: PlannedStep, limit: float) -> StepResult:
+def describe(end: Exit, stopper: Stopper, step: PlannedStep, limit: float) -> StepResult:
     """Say how a step ended, for people and for the record."""
+    reason = stopper.reason
     if reason is Status.TIMEOUT:
         return StepResult(Status.TIMEOUT, end.code, f"step '{step.name}' took longer than {limit:g} seconds")
     if reason is not None:
-        return StepResult(reason, end.code, f"step '{step.name}' was cancelled")
+        return StepResult(reason, end.code, f"step '{step.name}' {stopper.why}")
     if end.start_error is not None:
         return StepResult(Status.FAILED, None, f"step '{step.name}' could not be started: {end.start_error}")
     if end.out_of_memory:
@@ -254,22 +299,3 @@ def signal_hint(code: int | None) -> str:
         return f" (as after {signal.Signals((code or 0) - 128).name})"
     except ValueError:
         return ""
-
-
-def last_lines(plan: Plan, step: PlannedStep, result: StepResult) -> str:
-    """Write what stands at the end of a step's log, in the words that readers of such logs know."""
-    now = utc_now()
-    stamp = f"{now:%d-%m-%Y %H:%M:%S},{now.microsecond // 1000:03d}"
-    is_plain_failure = result.status is Status.FAILED and result.exit_code and "Command failed" in result.message
-    lines = [] if is_plain_failure or not result.message else [one_line(result.message)]
-    if result.exit_code:
-        lines.append(f"Command failed with exit status {result.exit_code}")
-    word = "finished" if result.status is Status.SUCCESS else "failed"
-    label = step.variables.get("action_label", step.name)
-    lines.append(f"[{stamp}] ----- {word}: {one_line(plan.environment_name)} - {one_line(label)} ---")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def one_line(text: str) -> str:
-    """Make a text safe to stand in a line of a log: names come from repositories."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -2,8 +2,10 @@
 
 from infraxys.server import health, reference
 from infraxys.server.accounts import endpoints as accounts
+from infraxys.server.accounts import openid_endpoints as openid
 from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
+from infraxys.server.catalog import endpoints as catalog
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.projects import endpoints as projects
 from infraxys.server.projects import grant_endpoints as grants
@@ -15,9 +17,11 @@ routers = (
     execution.router,
     runs.router,
     modules.router,
+    catalog.router,
     accounts.router,
     tokens.router,
     users.router,
+    openid.router,
     projects.router,
     teams.router,
     grants.router,

@@ -1,17 +1,19 @@
 """Starting the server: lock, certificate, socket, application; and stopping it in order."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.server.app import build_app
@@ -25,16 +27,22 @@ from infraxys.server.tls import self_signed
 log = logging.getLogger(__name__)
 
 
+CLOSE_SECONDS = 1.0  # for the other side to say goodbye
+STREAM_SECONDS = 5  # for answers that are still being sent, once no run executes
+
+
 class CannotServe(Exception):  # noqa: N818 - reads as what is wrong
     """The server does not start; the message is one line for the person who started it."""
 
 
 class Server(uvicorn.Server):
-    """Says that it is ready when it accepts requests."""
+    """Says that it is ready when it accepts requests; `drain` is awaited before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], drain: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_ready, self._drain = on_ready, drain
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -55,6 +63,22 @@ class Server(uvicorn.Server):
         if self.started:
             self._on_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, let runs end while who waits for them is still connected, then close."""
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort_idle)
+        await super().shutdown(sockets)
+
+    def _abort_idle(self) -> None:
+        """Drop connections whose other side does not answer our goodbye; TLS would wait half a minute for it."""
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            cycle = getattr(connection, "cycle", None)
+            if transport is not None and (cycle is None or cycle.response_complete):
+                transport.abort()
+
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
@@ -74,6 +98,10 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     services = Services(settings, folder, lambda _services: None)
 
     def ready() -> None:
+        # What was made at start stays for ever: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         say(f"Infraxys is ready at {url}")
         if services.setup_link is not None:
             secret, end = services.setup_link
@@ -96,11 +124,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         server_header=False,
         date_header=True,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, int(settings.grace)),
+        timeout_graceful_shutdown=STREAM_SECONDS,
         ssl_certfile=certificate[0],
         ssl_keyfile=certificate[1],
     )
-    server = Server(config, ready)
+    server = Server(config, ready, services.drain)
     failure = run(server, listener)
     if failure is not None:
         raise CannotServe(str(failure)) from failure
@@ -124,7 +152,7 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
 
     server.config.app.state.services.start = start  # type: ignore[union-attr]
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL if not sys.flags.dev_mode else logging.INFO)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listener]))
     if failure:
         return failure[0]

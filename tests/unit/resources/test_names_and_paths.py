@@ -102,6 +102,7 @@ def test_git_gets_no_more_of_the_environment_than_it_needs() -> None:
         ("fatal: the remote end hung up unexpectedly", "unreachable"),
         ("fatal: write error: No space left on device", "disk_full"),
         ("fatal: detected dubious ownership in repository at '/x'", "foreign_owner"),
+        ("error: cannot run ssh: No such file or directory\nfatal: unable to fork", "no_ssh"),
         ("", "git_failed"),
     ],
 )

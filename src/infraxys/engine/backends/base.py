@@ -87,6 +87,9 @@ class Chunk:
 class Execution(Protocol):
     """One action that was started."""
 
+    def let_begin(self) -> None:
+        """Let an action begin that was started with `is_held`; nothing happens for another one."""
+
     def output(self) -> AsyncIterator[Chunk]:
         """Chunks in the order read, until all writers of both streams are gone."""
 
@@ -108,8 +111,11 @@ class Backend(Protocol):
     async def probe(self) -> None:
         """Execute `true` with the real settings. Raises BackendUnavailable naming what failed and what to do."""
 
-    async def start(self, action: ActionSpec) -> Execution:
-        """Start one action. Raises StartFailed."""
+    async def start(self, action: ActionSpec, *, is_held: bool = False) -> Execution:
+        """Start one action. With `is_held` everything is prepared and nothing of it runs before `let_begin`.
+
+        Raises StartFailed.
+        """
 
     async def close(self) -> None:
         """Kill what still runs and remove everything the backend made."""

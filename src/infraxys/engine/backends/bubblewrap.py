@@ -5,11 +5,12 @@ import hashlib
 import itertools
 import os
 import signal
-import subprocess
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, StartFailed
 from infraxys.engine.backends.cgroups import Cgroups, SlotGroup, detect
@@ -28,6 +29,7 @@ from infraxys.engine.backends.host import (
     resolver_state,
 )
 from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, load_filter
+from infraxys.engine.backends.spawn import Process, choose_spawner
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -54,6 +56,7 @@ HINTS = {  # what is said: how to mend it
     "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
+NICENESS = 5
 SMALL_TREE = 32  # entries that are handed over without a change of thread
 
 
@@ -87,6 +90,10 @@ class BubblewrapBackend:
         self._groups: list[SlotGroup | None] = [None] * slots
         self._resolver = (0, 0, 0)
         self._running: dict[SandboxExecution, int] = {}
+        self._starting: set[asyncio.Task[Any]] = set()
+        self._spawner = choose_spawner()
+        # One thread that lives as long as the backend: a sandbox dies with the thread that started it.
+        self._spawning = ThreadPoolExecutor(1, thread_name_prefix="spawn")
 
     def prepare(self) -> None:
         """Find what the host offers, make the work directory ready and clear what a killed server left. Blocks.
@@ -130,12 +137,27 @@ class BubblewrapBackend:
                 said = end.start_error or f"exit {end.code}"
                 raise BackendUnavailable(f"the sandbox does not work here: {advice(said)}")
 
-    async def start(self, action: ActionSpec) -> SandboxExecution:
+    async def start(self, action: ActionSpec, *, is_held: bool = False) -> SandboxExecution:
         """Start one action; waits for a free slot. Raises StartFailed."""
         slot = await self._take_slot()
+        starting = asyncio.get_running_loop().create_task(self._start(action, slot, is_held=is_held))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._end_unwanted)
+            raise
+
+    async def _start(self, action: ActionSpec, slot: int, *, is_held: bool) -> SandboxExecution:
+        facts, program = self._facts, self._filter
+        if facts is None or program is None:
+            self._give_slot(slot)
+            raise StartFailed("the sandbox is not prepared, or was closed")
         try:
             await self._hand_over(action, slot)
-            return self._spawn(action, slot)
+            loop = asyncio.get_running_loop()
+            process, ends = await loop.run_in_executor(self._spawning, self._spawn, facts, program, action, slot)
         except BaseException as error:
             self._give_slot(slot)
             if isinstance(error, OSError):
@@ -143,6 +165,16 @@ class BubblewrapBackend:
             if isinstance(error, ValueError):
                 raise StartFailed(str(error)) from error
             raise
+        group = self._groups[slot]
+        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=is_held)
+        self._running[execution] = slot
+        return execution
+
+    def _end_unwanted(self, starting: "asyncio.Task[SandboxExecution]") -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            task = asyncio.get_running_loop().create_task(starting.result().terminate(0))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
 
     async def _hand_over(self, action: ActionSpec, slot: int) -> None:
         """Give the sources of writable mounts to the slot's account; large trees in a thread."""
@@ -156,10 +188,8 @@ class BubblewrapBackend:
                 else:
                     await asyncio.to_thread(hand_over, mount.source, uid, gid)
 
-    def _spawn(self, action: ActionSpec, slot: int) -> SandboxExecution:
-        facts, program = self._facts, self._filter
-        if facts is None or program is None:
-            raise StartFailed("the sandbox is not prepared, or was closed")
+    def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
+        """Start the launcher, in a thread. Raises OSError and ValueError."""
         check_environment(action.environment)
         if (resolver := resolver_state()) != self._resolver:
             self._resolver = resolver
@@ -179,34 +209,24 @@ class BubblewrapBackend:
             if uid is not None and gid is not None:
                 for pipe in (stdin, stdout, stderr):
                     os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like
+            passed = (seccomp, status, gate)
             command = build_command(
                 facts,
                 action,
-                Descriptors(seccomp, status, gate),
+                Descriptors(*self._spawner.numbers(passed)),
                 uid=uid,
                 gid=gid,
                 join_files=group.join_files(action.limits) if group else (),
             )
-            # Blocks until the launcher is executed, well under a millisecond. Not in a thread: the sandbox dies with
-            # the thread that started it.
-            process = subprocess.Popen(  # noqa: S603 - the command is built above, from checked parts
-                command,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env=action.environment,
-                cwd="/",
-                pass_fds=(seccomp, status, gate),
-                start_new_session=True,
-            )
+            process = self._spawner.spawn(command, action.environment, (stdin, stdout, stderr), passed)
+            with suppress(OSError):  # what it starts inherits this: the server goes before the actions
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         except BaseException:
             close_all(ours)
             raise
         finally:
             close_all(theirs)
-        execution = SandboxExecution(process, Ends(*ours), group, self._ended, str(self.work))
-        self._running[execution] = slot
-        return execution
+        return process, Ends(*ours)
 
     def _ended(self, execution: SandboxExecution) -> None:
         self._give_slot(self._running.pop(execution))
@@ -261,9 +281,12 @@ class BubblewrapBackend:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_exception(StartFailed("the server is stopping"))
+        while self._starting:
+            await asyncio.wait(self._starting)
         running = list(self._running)
         await asyncio.gather(*(execution.terminate(0) for execution in running))
         await asyncio.gather(*(execution.wait() for execution in running))
+        self._spawning.shutdown()
         for group in self._groups:
             if group is not None:
                 group.remove()

@@ -22,12 +22,23 @@ CHUNK_BYTES = 64 * 1024
 class DummyExecution:
     """An action that only pretends."""
 
-    def __init__(self, action: ActionSpec) -> None:
+    def __init__(self, action: ActionSpec, *, is_held: bool) -> None:
         self.action = action
+        self._is_held = is_held
         self.written = b""
         self._environment = action.environment
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
+        if not is_held:
+            self._begin()
+
+    def let_begin(self) -> None:
+        """Begin to pretend."""
+        if self._is_held and not self._ended.done():
+            self._is_held = False
+            self._begin()
+
+    def _begin(self) -> None:
         self._put("stdout", self._environment.get("DUMMY_OUTPUT", "").encode())
         self._put("stderr", self._environment.get("DUMMY_ERROR", "").encode())
         if not self._is("DUMMY_BLOCK"):
@@ -90,11 +101,11 @@ class DummyBackend:
     async def probe(self) -> None:
         """Do nothing: it works everywhere."""
 
-    async def start(self, action: ActionSpec) -> DummyExecution:
+    async def start(self, action: ActionSpec, *, is_held: bool = False) -> DummyExecution:
         """Start to pretend. Raises StartFailed when the environment says so."""
         if message := action.environment.get("DUMMY_START_FAILS"):
             raise StartFailed(message)
-        execution = DummyExecution(action)
+        execution = DummyExecution(action, is_held=is_held)
         self.started.append(execution)
         return execution
 

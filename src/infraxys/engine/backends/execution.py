@@ -9,13 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
-
-if TYPE_CHECKING:
-    import subprocess
+from infraxys.engine.backends.spawn import Process
 
 READ_BYTES = 64 * 1024
 AHEAD_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
@@ -191,17 +188,21 @@ class SandboxExecution:
 
     def __init__(
         self,
-        process: "subprocess.Popen[bytes]",
+        process: Process,
         ends: Ends,
         group: SlotGroup | None,
         release: Callable[["SandboxExecution"], None],
         hidden: str = "",
+        *,
+        is_held: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = process
         self._group, self._release, self._hidden = group, release, hidden
         self._gate: int | None = ends.gate
+        self._is_held = is_held
         self._was_let_in = False
+        self._exit_code = 0
         self._status = StatusReader()
         self._status_end: int | None = ends.status
         self._child: int | None = None
@@ -258,8 +259,7 @@ class SandboxExecution:
                 self._child_handle = os.pidfd_open(self._status.child)
                 self._child = self._status.child
                 self._loop.add_reader(self._child_handle, self._child_ended)
-                if self._terminating is None:
-                    self._open_gate()
+                self._open_gate()
             self._started.set_result(None)
         return True
 
@@ -271,9 +271,14 @@ class SandboxExecution:
         if not self._started.done():
             self._started.set_result(None)  # ended before there was anything to start
 
+    def let_begin(self) -> None:
+        """Let an action begin that was started to wait for this."""
+        self._is_held = False
+        self._open_gate()
+
     def _open_gate(self) -> None:
-        """Let the action begin: from here on it can be found and killed."""
-        if self._gate is not None:
+        """Let the action begin once its first process is known: from then on it can be found and killed."""
+        if self._gate is not None and self._child is not None and not self._is_held and self._terminating is None:
             self._was_let_in = True
             with suppress(BrokenPipeError):
                 os.write(self._gate, b"g")
@@ -287,7 +292,7 @@ class SandboxExecution:
     def _monitor_ended(self) -> None:
         self._loop.remove_reader(self._monitor_handle)
         os.close(self._monitor_handle)
-        self._process.wait()
+        self._exit_code = self._process.wait()
         self._monitor_gone.set_result(None)
 
     def _child_ended(self) -> None:
@@ -360,7 +365,7 @@ class SandboxExecution:
         bubblewrap reports an exit code for what it has executed. Without one the sandbox failed, unless something
         killed its processes: us, or the kernel for memory.
         """
-        code = self._process.returncode
+        code = self._exit_code
         is_terminated = self._terminating is not None
         said = self._output.error_tail.decode(errors="replace").strip()
         was_killed = is_terminated or is_out_of_memory or (self._was_let_in and "bwrap: " not in said)

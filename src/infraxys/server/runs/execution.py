@@ -14,7 +14,7 @@ from infraxys.durable.host import StepOutcome
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
-from infraxys.engine.runtime import PreparedStep, RunContext, StepResult, StepRuntime, Stopper
+from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
 from infraxys.server.auth.subject import Subject
@@ -43,6 +43,7 @@ class ActiveRun:
     messages: dict[int, str] = field(default_factory=dict)
     recorded: int = 0  # how many of `ends` are in the database
     log_end: LogEnd | None = None
+    ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
 
 
@@ -74,9 +75,15 @@ class RunExecution:
         """Keep the plan and the record of a run that is about to be recorded."""
         self._active[record["id"]] = ActiveRun(plan, context, record=record)
 
+    def start_ahead(self, run_id: str) -> None:
+        """Start the first step of a run that is being recorded; it begins when it is. Called on the event loop."""
+        self._start(self._active[run_id], 0)
+
     def forget(self, run_id: str) -> None:
-        """Drop a run that was not recorded after all."""
-        self._active.pop(run_id, None)
+        """Drop a run that was not recorded after all. Called on the event loop."""
+        active = self._active.pop(run_id, None)
+        if active is not None:
+            self._discard(active)
 
     def stop(self, run_id: str) -> None:
         """End a run that executes here. Called on the event loop."""
@@ -87,7 +94,8 @@ class RunExecution:
     def stop_all(self) -> None:
         """End everything that executes here. Called on the event loop."""
         for active in list(self._active.values()):
-            active.stopper.stop(Status.CANCELLED)
+            active.stopper.stop(Status.CANCELLED, "was ended because the server stopped")
+            self._discard(active)
 
     def log_path(self, run_id: str) -> Path:
         """Give the place of a run's log: by the time that is in its id, so that folders stay small."""
@@ -139,7 +147,8 @@ class RunExecution:
             active.record = as_started(active.record, index, self._executor_id, now, previous)
         if record is not None:
             self._watchers.publish(record)
-        result = self._lay_out_and_execute(active, run_id, index)
+        loop = self._watchers.loop
+        result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
         active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
         active.messages[index] = result.message
         outcome = StepOutcome(result.status, result.exit_code)
@@ -197,28 +206,39 @@ class RunExecution:
 
         record = self._database.write_now(record_end)
         self._active.pop(run_id, None)
+        if active is not None and active.ahead is not None:
+            self._watchers.loop.call_soon_threadsafe(self._discard, active)
         if record is not None:
             self._watchers.publish(record)
 
     # -- inside --
 
-    def _lay_out_and_execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
-        """Prepare in this thread, execute on the event loop."""
-        prepared = self._runtime.lay_out(active.plan, index, active.context)
-        return asyncio.run_coroutine_threadsafe(self._execute(active, prepared, run_id), self._watchers.loop).result()
+    def _start(self, active: ActiveRun, index: int) -> "asyncio.Task[StartedStep]":
+        """Start a step, held."""
+        active.ahead = self._watchers.loop.create_task(self._runtime.start(active.plan, index, active.context))
+        return active.ahead
 
-    async def _execute(self, active: ActiveRun, prepared: PreparedStep, run_id: str) -> StepResult:
-        """Execute on the event loop; closes the log behind the last step."""
+    def _discard(self, active: ActiveRun) -> None:
+        """End a step that was started and will not be executed."""
+        ahead, active.ahead = active.ahead, None
+        if ahead is not None:
+            self._runtime.discard(ahead)
+
+    async def _execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
+        """Execute a step on the event loop and start the next one; closes the log behind the last one."""
         if active.writer is None:
             active.writer = LogWriter(self.log_path(run_id), max_bytes=self._log_limit)
         try:
-            result = await self._runtime.execute(prepared, active.writer, active.stopper)
+            started = await (active.ahead or self._start(active, index))
+            active.ahead = None
+            result = await self._runtime.execute(started, active.writer, active.stopper)
         except Exception:  # whatever it is, the run has to end, and the log of the server says why
-            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, prepared.index)
+            log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
             result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
-        if result.status is not Status.SUCCESS or prepared.index == len(active.plan.steps) - 1:
+        if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
             active.log_end = active.writer.close()
         else:
+            self._start(active, index + 1)
             active.writer.flush()  # a finished step's output must not be lost with this process
         return result
 

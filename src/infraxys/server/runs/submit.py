@@ -72,24 +72,44 @@ class Runs:
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
         self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject))
+        has_slot = self._engine.reserve(run_id)
+        if has_slot and submission.key is None:
+            self.execution.start_ahead(run_id)
         ended = self.watchers.end_of(run_id)
         loop = asyncio.get_running_loop()
-        # Shielded: a caller that goes away does not undo what it has asked for.
-        accepting = loop.run_in_executor(self._accepting, self._accept, run, steps, submission.key)
-        existing = await asyncio.shield(accepting)
+        accepting = loop.run_in_executor(
+            self._accepting, lambda: self._accept(run, steps, submission.key, has_slot=has_slot)
+        )
+        try:
+            # Shielded: a caller that goes away does not undo what it has asked for.
+            existing = await asyncio.shield(accepting)
+        except Exception:
+            self._forget(run_id, ended)
+            raise
         if existing is None:
             return Submitted(run_id, ended)
-        self.watchers.forget(run_id, ended)
-        self.execution.forget(run_id)
+        self._forget(run_id, ended)
         if not existing.is_same_request:
             raise IdempotencyKeyReused("the Idempotency-Key was used for another request within the last 24 hours")
         return Submitted(existing.run_id, await self.end_of(existing.run_id), is_replay=True)
 
-    def _accept(self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None) -> Existing | None:
+    def _forget(self, run_id: str, ended: "asyncio.Future[RunRecord]") -> None:
+        self.watchers.forget(run_id, ended)
+        self.execution.forget(run_id)
+
+    def _accept(
+        self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None, *, has_slot: bool
+    ) -> Existing | None:
         """Record and start, in a thread."""
-        existing = self._database.write_now(lambda connection: repository.insert_run(connection, run, steps, key))
+        try:
+            existing = self._database.write_now(lambda connection: repository.insert_run(connection, run, steps, key))
+        except BaseException:
+            self._engine.release(run["id"])
+            raise
         if existing is None:
-            self._engine.submit(run["id"])
+            self._engine.submit(run["id"], has_slot=has_slot)
+        else:
+            self._engine.release(run["id"])
         return existing
 
     async def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
@@ -133,6 +153,8 @@ class Runs:
             raise UnknownRun(run_id)
         if found["status"] == Status.CANCELLED:
             self.watchers.publish(found)
+            if await asyncio.to_thread(self._engine.cancel, run_id):
+                self.execution.forget(run_id)
         self.execution.stop(run_id)
         return found
 
