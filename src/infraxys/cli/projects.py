@@ -16,7 +16,7 @@ Environment = Annotated[str, typer.Argument(help="Id of an environment.")]
 Module = Annotated[str, typer.Option("--module", help="host/org/repo.")]
 project_app = typer.Typer(help="Projects, and the environments attached to them.", no_args_is_help=True)
 team_app = typer.Typer(help="Teams: who is in them, and what they may do.", no_args_is_help=True)
-grant_app = typer.Typer(help="Grants: built-in ones, roles, and your own.", no_args_is_help=True)
+grant_app = typer.Typer(help="Grants: built-in ones, bundles, and your own.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -215,15 +215,17 @@ def give_grants(
     team: Team,
     project: Project,
     grant: Annotated[list[str] | None, typer.Option("--grant", help="A name or id; may be repeated.")] = None,
-    role: Annotated[list[str] | None, typer.Option("--role", help="viewer, operator, editor, administrator.")] = None,
+    bundle: Annotated[
+        list[str] | None, typer.Option("--bundle", help="viewer, operator, editor, administrator.")
+    ] = None,
     server: Server = None,
     token: Token = None,
 ) -> None:
-    """Give grants to a team. Example: infraxys team grant 0198a1b2-… --project Payments --role operator."""
-    if not grant and not role:
-        raise Failed("name at least one --grant or --role", 2)
+    """Give grants to a team. Example: infraxys team grant 0198a1b2-… --project Payments --bundle operator."""
+    if not grant and not bundle:
+        raise Failed("name at least one --grant or --bundle", 2)
     api = Api(server, token)
-    body = {"projectId": project_id(api, project), "grants": grant or [], "roles": role or []}
+    body = {"projectId": project_id(api, project), "grants": grant or [], "bundles": bundle or []}
     api.call("POST", f"/teams/{segment(team)}/grants", body)
 
 
@@ -251,8 +253,8 @@ def list_grants(
     items = api.call("GET", f"/grants{query}")["items"]
     if not as_json:
         for item in items:
-            item["roles"] = ", ".join(item.get("roles", []))
-    show(items, {"name": "GRANT", "description": "ALLOWS", "roles": "ROLES", "id": "ID"}, as_json)
+            item["bundles"] = ", ".join(item.get("bundles", []))
+    show(items, {"name": "GRANT", "description": "ALLOWS", "bundles": "BUNDLES", "id": "ID"}, as_json)
 
 
 @grant_app.command("create")

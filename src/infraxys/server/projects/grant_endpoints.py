@@ -27,7 +27,7 @@ async def list_grants(
     subject: Known,
     project_id: Annotated[str | None, Query(alias="projectId", max_length=36)] = None,
 ) -> Response:
-    """List every built-in grant with what it allows and the roles that have it, then the custom ones.
+    """List every built-in grant with what it allows and the bundles that have it, then the custom ones.
 
     Everybody may see the built-in ones; custom ones need `grant.list`. With `projectId` the custom ones are those that
     can be given in that project: its own, and those of the projects above it.

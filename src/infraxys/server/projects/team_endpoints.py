@@ -148,7 +148,7 @@ async def list_given(request: Request, subject: MaySeeGrants, team_id: str) -> R
 async def give_grants(request: Request, subject: MayGive, team_id: str) -> Response:
     """Give grants to a team, on its project or on one below; they hold there and everywhere below.
 
-    The caller has to have each of them there. Roles are sets of grants: see `GET /grants`.
+    The caller has to have each of them there. Bundles are sets of grants: see `GET /grants`.
     """
     given = await body(request, schemas.GiveGrants)
     await changed(request, subject, lambda connection, caller: teams.give(connection, caller, team_id, given))
