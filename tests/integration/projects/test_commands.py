@@ -37,9 +37,8 @@ def test_a_project_is_set_up_by_commands_alone(access_server: AccessServer) -> N
     user = access_server.make.user()
     good(access_server, "team", "add", team, user)
     grant = good(access_server, "grant", "create", f"Deploy {name}", "--project", name)
-    good(
-        access_server, "team", "grant", team, "--project", f"{name}/Production", "--bundle", "viewer", "--grant", grant
-    )
+    place = ("--project", f"{name}/Production")
+    good(access_server, "team", "grant", team, *place, "--bundle", "viewer", "--grant", grant)
     good(access_server, "grant", "protect", grant, f"env-{name}", "con-1", "--module", MODULE)
     assert grant in good(access_server, "team", "grants", team, "--json")
     assert len(json.loads(good(access_server, "team", "members", team, "--json"))) == 1
