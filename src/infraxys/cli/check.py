@@ -45,7 +45,7 @@ def check_module(path: Path) -> Checked:
         for environment_id in snapshot.environments:
             generation = generate(world, environment_id)
             actions += len(generation.actions)
-            found = [*generation.problems, *lint(world.environment(environment_id), generation)]
+            found = [*generation.problems, *lint(world, world.environment(environment_id), generation)]
             problems += [problem for problem in found if problem not in problems]
         return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
 

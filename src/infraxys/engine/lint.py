@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from infraxys import velocity
 from infraxys.engine.evaluate import InstanceContext
@@ -14,7 +15,8 @@ from infraxys.engine.planner import (
     workflow_targets,
 )
 from infraxys.engine.render import Generation
-from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView
+from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView, World
+from infraxys.spec.identity import BranchPath
 from infraxys.spec.problem import Problem
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -22,11 +24,12 @@ INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 MAX_TEXT = 1024 * 1024  # bytes of a file that is looked at
 
 
-def lint(environment: EnvironmentView, generation: Generation) -> list[Problem]:
+def lint(world: World, environment: EnvironmentView, generation: Generation) -> list[Problem]:
     """Give the further findings on an environment, each once, in the order of the files."""
     packets = used_packets(environment)
     failed = {(problem.file, problem.line) for problem in generation.problems}
     found = [
+        *found_on_load(world, environment, [packet for packet, _ in packets.values()]),
         *broken_workflows(environment, generation),
         *(problem for packet, instance in packets.values() for problem in template_findings(packet, instance)),
         *unused_attributes(environment, [packet for packet, _ in packets.values()]),
@@ -42,6 +45,23 @@ def used_packets(environment: EnvironmentView) -> dict[tuple[object, str], tuple
     for instance in environment.instances():
         found.setdefault((instance.packet.path, instance.packet.id), (instance.packet, instance))
     return found
+
+
+def found_on_load(world: World, environment: EnvironmentView, packets: Iterable[PacketView]) -> Iterator[Problem]:
+    """Give what was wrong with the files of the environment, its roles and its packets when they were read."""
+    folders: dict[BranchPath, set[str]] = {world.root: {environment.definition.directory}}
+    for packet in packets:
+        for path, definition in zip(packet.branches, packet.lineage, strict=True):
+            folders.setdefault(path, set()).add(definition.directory)
+    for container in environment.containers:
+        for reference in container.definition.model.roles:
+            role = world.find_role(reference.id, reference.name, reference.path, world.root)
+            if role is not None:
+                folders.setdefault(role[0], set()).add(role[1].directory)
+    for path, names in folders.items():
+        for problem in world.snapshots[path].problems:
+            if "/".join(problem.file.split("/")[:2]) in names:
+                yield problem if path == world.root else replace(problem, where=f"module {path.module}")
 
 
 def text_of(slot: FileSlot) -> str:

@@ -19,7 +19,7 @@ def findings(*parts: dict[str, Any]) -> list[Problem]:
     for part in parts:
         files.update(part)
     made = world(snapshot(files))
-    return lint(made.environment("e-prod"), generate(made, "e-prod"))
+    return lint(made, made.environment("e-prod"), generate(made, "e-prod"))
 
 
 def test_a_good_environment_has_none() -> None:

@@ -215,7 +215,7 @@ class Catalog:
             if checked is None:
                 generation = self._generation(branch, environment_id)
                 environment = branch.world.environment(environment_id)
-                warnings = tuple(lint(environment, generation))
+                warnings = tuple(lint(branch.world, environment, generation))
                 checked = Checked(self._heads[path], environment, generation, warnings)
                 branch.checks[environment_id] = checked
             return checked
