@@ -174,7 +174,8 @@ def _plan_step(
 def enabled_modules(world: World, instance: InstanceView, owner: BranchPath | None = None) -> tuple[PlannedModule, ...]:
     """Give the modules that an action of the instance sees, each with what it depends on.
 
-    The packet's own, and that of the file's `owner`; the modules of descendants with `enable_module_in_parents`; those of every instance of the
+    The packet's own, and that of the file's `owner`;
+    the modules of descendants with `enable_module_in_parents`; those of every instance of the
     environment with `always_enable_module`.
     """
     sources: list[BranchPath] = [instance.packet.path, owner or instance.packet.path]

@@ -264,10 +264,8 @@ class _Generator:
         other = self._in_the_way(job)
         if other is not None:
             if other.path != job.path or self.files[job.path].content != content:
-                also = (
-                    f"'{job.path}' is also" if other.path == job.path else f"where '{job.path}' belongs, something is"
-                )
-                message = f"{also} written by instance '{other.owner.label}'; that one is kept"
+                taken = "is also" if other.path == job.path else f"cannot be written, because '{other.path}' is"
+                message = f"'{job.path}' {taken} written by instance '{other.owner.label}'; that one is kept"
                 self._problem(job, "file_collision", message, severity="warning")
             return
         executable = job.slot.file.executable

@@ -164,7 +164,7 @@ class EnvironmentView:
         return self.definition.name
 
     def files_of_every_instance(self) -> Iterator[FileSlot]:
-        """The files that instances, also of included containers, give to every instance."""
+        """Give the files that instances, also of included containers, put beside every instance."""
         for container in (*self.containers, *self.included):
             for instance in container.instances():
                 yield from (slot for slot in instance.packet.files.values() if slot.file.save_with == "EVERY INSTANCE")
