@@ -89,7 +89,7 @@ def test_the_objects_of_the_context(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("$instance.getAttribute('own') $instance.getAttribute('state') $instance.getAttribute('region')", "mine s3 eu"),
+        ("$instance.getAttribute('own') $mid.getAttribute('state') $instance.getAttribute('region')", "mine s3 eu"),
         ("$instance.getAttribute('cvar') $instance.getAttribute('evar')", "in web in prod"),
         ("$instance.getAttribute('no', 'd') $instance.getAttribute('empty', 'd') [$instance.getAttribute('no', false)]",
          "d d []"),
@@ -114,7 +114,8 @@ def test_the_objects_of_the_context(text: str, expected: str) -> None:
          "[runner] []"),
         ("$top.getInstancesByFileExtension('.tf')", "[runner]"),
         ("$instance.getRelativePath()", "prod_e-prod/web/leaf_leaf"),
-        ("$top.getBoolean('enabled') $other.getAttributeAsBoolean('enabled') $top.getBoolean('no')", "true false false"),
+        ("$top.getBoolean('enabled') $other.getAttributeAsBoolean('enabled')", "true false"),
+        ("$top.getBoolean('no')", "false"),
         ("$top.hasPacketType('TOP') $top.hasPacketType('BASE') $top.hasPacketType('LEAF')", "true true false"),
         ("$instance.packetType $instance.getPacketType()", "LEAF LEAF"),
         ("$instance.hasAttributeDefined('own') $instance.hasAttributeDefined('region')", "true false"),
@@ -143,7 +144,8 @@ def test_the_members_of_an_instance(text: str, expected: str) -> None:
         ("$environment.runtimeModulePath", "/tmp/infraxys/modules/host/org/repo/main"),
         ("#foreach($p in $environment.getAllPackets())$p.name $p.guid $p.packetType;#end",
          "Base p-Base BASE;Leaf p-Leaf LEAF;Runner p-Runner RUNNER;Scoped p-Scoped ;Top p-Top TOP;"),
-        (PACKET_ATTRIBUTES, "state|||java.lang.String||false|false|s3|false|0|;empty|||java.lang.String||false|false||false|0|;"),
+        (PACKET_ATTRIBUTES,
+         "state|||java.lang.String||false|false|s3|false|0|;empty|||java.lang.String||false|false||false|0|;"),
     ],
 )  # fmt: skip
 def test_the_members_of_containers_and_environments(text: str, expected: str) -> None:
