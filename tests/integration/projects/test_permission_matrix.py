@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -162,12 +161,12 @@ ADHOC = {
 }
 # How to call each route about something in a project, so that it works for who has the grant there.
 IN_PROJECT: dict[str, Callable[[World], Call]] = {
-    "generate_environment": lambda _: Call(
-        f"/modules/{quote(MODULE, safe='')}/branches/main/environments/{ENVIRONMENT}/generate", ENVIRONMENT
-    ),
     "execute_action": lambda _: Call(f"/instance/main/{INSTANCE}/files/true.sh/execute", INSTANCE, {}),
     "execute_workflow": lambda _: Call(f"/environment/main/{ENVIRONMENT}/workflow/{WORKFLOW}/execute", ENVIRONMENT, {}),
     "execute_adhoc": lambda _: Call("/environments/main/execute", ENVIRONMENT, ADHOC),
+    "generate_environment": lambda _: Call(
+        f"/modules/localhost%2Ftests%2Flibrary/branches/main/environments/{ENVIRONMENT}/generate", ENVIRONMENT, {}
+    ),
     "list_runs": lambda world: Call("/runs", world.run_id),
     "get_run": run_call(""),
     "cancel_run": run_call("/cancel", {}),

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from infraxys.engine.plan import RenderedFile
 from infraxys.engine.render import Generation
 from infraxys.server.auth.permissions import Requires
-from infraxys.server.auth.places import Place, Sight
+from infraxys.server.auth.places import Place, Sight, check_place
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Checked, closest
 from infraxys.server.catalog.errors import UnknownBranch, UnknownEnvironment
-from infraxys.server.errors import BadRequest, NotFound, responses
-from infraxys.server.modules.service import Modules
+from infraxys.server.errors import BadRequest, responses
+from infraxys.server.modules.service import Modules, UnknownModule
 from infraxys.server.paging import decode_cursor, encode_cursor
 from infraxys.server.paths import API
 from infraxys.spec.identity import BranchPath
@@ -25,6 +25,8 @@ from infraxys.spec.problem import Problem
 
 router = APIRouter(prefix=f"{API}/modules", tags=["modules"])
 REFUSALS = responses(400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
+GRANT = "environment.read"
+MayRead = Annotated[Subject, Depends(Requires(GRANT, somewhere=True))]
 MAX_FILES, DEFAULT_FILES = 10_000, 1000
 MAX_ACTIONS, MAX_PROBLEMS = 10_000, 1000
 CURSOR = "generated files"
@@ -60,7 +62,7 @@ class FoundAction(Answer):
 class Finding(Answer):
     """What is wrong, and where: a file of the module, a position in it, and the container, instance or attribute."""
 
-    severity: Literal["error", "warning"] = Field(description="an error makes every run of the environment impossible")
+    severity: Literal["error", "warning"] = Field(description="an error is something that is missing, or that does not render")
     code: str = Field(examples=["template_failed", "unused_attribute"])
     message: str
     file: str = Field(description="of the module, or of the one that `where` names")
@@ -107,7 +109,7 @@ class Generated(Answer):
 )
 async def generate_environment(
     request: Request,
-    subject: Annotated[Subject, Depends(Requires("environment.read", somewhere=True))],
+    subject: MayRead,
     module: str,
     branch: str,
     environment_id: str,
@@ -119,45 +121,46 @@ async def generate_environment(
     An environment with problems is answered with 200 as well: this is a check. `module` is `host/org/repo`,
     percent-encoded, or a module's id; `branch` is one percent-encoded segment.
     """
-    sight = Sight(subject, "environment.read")
-    checked, path = await find(request, sight, module, branch, environment_id)
-    return await asyncio.to_thread(answer, path, checked, sight, limit, cursor)
-
-
-async def find(
-    request: Request, sight: Sight, module: str, branch: str, environment_id: str
-) -> tuple[Checked, BranchPath]:
-    """Check an environment that the caller may know of. Raises the 404s by name."""
-    modules: Modules = request.app.state.services.modules
     catalog: Catalog = request.app.state.services.catalog
+    path = await visible_path(request, subject, module, branch, environment_id)
     try:
-        path = BranchPath(await modules.identify(module), branch)
-        if path not in catalog.heads:
-            own = [known.branch for known in catalog.heads if known.module == path.module]
-            raise UnknownBranch(branch, closest(branch, own))
-        if not sight.environment(Place(str(path.module), branch, environment_id)):
-            raise UnknownEnvironment(environment_id, branch, None)
-        return await catalog.check(path, environment_id), path
+        checked = await catalog.check(path, environment_id)
     except KeyError:
         raise UnknownEnvironment(environment_id, branch, None) from None
-    except NotFound:
+    place = Place(str(path.module), branch, environment_id)
+    check_place(subject, GRANT, place, [container.id for container in checked.environment.containers])
+    return await asyncio.to_thread(answer, path, checked, limit, cursor)
+
+
+async def visible_path(request: Request, subject: Subject, module: str, branch: str, environment_id: str) -> BranchPath:
+    """Find a branch with an environment that the caller may know of. Raises UnknownModule, -Branch and -Environment.
+
+    Who does not see everything is not told which of the three it is.
+    """
+    modules: Modules = request.app.state.services.modules
+    catalog: Catalog = request.app.state.services.catalog
+    sight = Sight(subject, GRANT)
+    try:
+        path = BranchPath(await modules.identify(module), branch)
+    except UnknownModule:
         if sight.sees_everything:
             raise
-        # Which modules and branches there are is no business of everyone.
         raise UnknownEnvironment(environment_id, branch, None) from None
+    if path not in catalog.heads:
+        if sight.sees_everything:
+            own = [known.branch for known in catalog.heads if known.module == path.module]
+            raise UnknownBranch(branch, closest(branch, own))
+        raise UnknownEnvironment(environment_id, branch, None)
+    if not sight.environment(Place(str(path.module), branch, environment_id)):
+        raise UnknownEnvironment(environment_id, branch, None)
+    return path
 
 
-def answer(path: BranchPath, checked: Checked, sight: Sight, limit: int, cursor: str | None) -> Response:
-    """Write a generation as far as the caller may see it: nothing of containers that are hidden from him."""
+def answer(path: BranchPath, checked: Checked, limit: int, cursor: str | None) -> Response:
+    """Write a generation."""
     generation, environment = checked.generation, checked.environment
-    place = Place(str(path.module), path.branch, environment.id)
-    hidden = [container for container in environment.containers if not sight.container(place, container.id)]
-    ids = {container.id for container in hidden}
-    folders = tuple(f"{environment.directory}/{container.directory}/" for container in hidden)
-    files = [file for file in generation.rendered.files if not file.path.startswith(folders)]
-    actions = [action for action in generation.actions.values() if action.container_id not in ids]
-    problems = [item for item in (*generation.problems, *checked.warnings) if item.container_id not in ids]
-    problems.sort(key=lambda problem: problem.severity != "error")
+    files, actions = generation.rendered.files, list(generation.actions.values())
+    problems = sorted((*generation.problems, *checked.warnings), key=lambda problem: problem.severity != "error")
     start = position(generation, cursor)
     end = start + limit
     found = Generated(
