@@ -96,6 +96,9 @@ def list_modules(server: Server = None, token: Token = None, as_json: AsJson = F
         for item in items
     ]
     print_table(rows, {"name": "MODULE", "branches": "BRANCHES", "kind": "", "problems": "PROBLEMS"})
+    for item in items:
+        if item["problem"]:
+            print(f"{item['name']}: {item['problem']}")
 
 
 @module_app.command("remove")

@@ -97,8 +97,12 @@ class GitUrl:
             return ""  # Git may know the host by a rewrite or a proxy; it will say what is wrong.
         addresses = list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
         for address in addresses:
-            if not is_allowed_address(ipaddress.ip_address(address), allow_private=allow_private):
-                raise InvalidUrl(f"the host '{self.module.host}' has an address that repositories cannot have here")
+            ip = ipaddress.ip_address(address)
+            if not is_allowed_address(ip, allow_private=True):
+                raise InvalidUrl(f"the host '{self.module.host}' has an address that no repository can have")
+            if not is_allowed_address(ip, allow_private=allow_private):
+                message = f"host '{self.module.host}' has a private address; the setting git_private_hosts allows it"
+                raise InvalidUrl(message)
         if self.scheme not in _PORTS or host.startswith("["):
             return ""
         written = ",".join(f"[{address}]" if ":" in address else address for address in addresses)

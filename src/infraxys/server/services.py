@@ -92,7 +92,13 @@ class Services:
         if self.openid is not None:
             self.authenticator.bearers.append(self.openid.bearer)
             self.openid.watch.start()
-        self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
+        self.store = ModuleStore(
+            folder.modules,
+            folder.work / "modules",
+            settings.schemes,
+            allow_private=settings.allows_private_hosts,
+            timeout=settings.git_timeout,
+        )
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
         if settings.mode == "server":

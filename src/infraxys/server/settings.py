@@ -40,6 +40,8 @@ class Settings(OpenIdOptions):
     database_url: str | None = None
     engine_url: str | None = None
     git_schemes: str | None = None
+    git_private_hosts: bool | None = None
+    git_timeout: float = Field(default=300.0, ge=1, le=86400)
     no_examples: bool = False
     grace: float = Field(default=30.0, ge=0)
     slots: int = Field(default_factory=default_slots, ge=1, le=2000)
@@ -86,6 +88,11 @@ class Settings(OpenIdOptions):
         if self.git_schemes is not None:
             return tuple(part.strip() for part in self.git_schemes.split(",") if part.strip())
         return ("https", "ssh") if self.mode == "server" else ("https", "ssh", "http", "file")
+
+    @property
+    def allows_private_hosts(self) -> bool:
+        """Whether repositories may be at loopback and private addresses."""
+        return self.mode == "developer" if self.git_private_hosts is None else self.git_private_hosts
 
     @cached_property
     def database(self) -> str:

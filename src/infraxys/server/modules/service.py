@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from infraxys.spec.problem import Problem as FileProblem
 
 log = logging.getLogger(__name__)
 HOSTED = "hosted:"
+SHOWN_BRANCHES = 10
 EXAMPLE = ModuleId("local", "infraxys", "getting-started")
 
 
@@ -120,7 +121,8 @@ class Modules:
 
         def write(connection: Connection) -> dict[BranchPath, str]:
             module_id = upsert_module(connection, module, f"{HOSTED}{module}", is_dependency=False)
-            replace_branches(connection, module_id, {branch: commit})
+            keep_branches(connection, module_id, {branch})
+            add_branches(connection, module_id, {branch: commit})
             return read_heads(connection)
 
         self._on_change(await self._database.awrite(write))
@@ -162,11 +164,14 @@ class Modules:
         def write(connection: Connection) -> dict[BranchPath, str]:
             for module, fetched in closure.modules.items():
                 is_root = module == root
-                module_id = upsert_module(connection, module, fetched.url.text, is_dependency=not is_root)
+                module_id = upsert_module(
+                    connection, module, fetched.url.text, is_dependency=not is_root, problem=branch_problems(fetched)
+                )
                 if is_root:
-                    replace_branches(connection, module_id, fetched.branches)
-                else:
-                    add_branches(connection, module_id, fetched.branches)
+                    keep_branches(connection, module_id, fetched.problems.keys())
+                add_branches(connection, module_id, fetched.branches)
+            for url, error in closure.failures.items():
+                connection.execute(modules.update().where(modules.c.url == url).values(problem=str(error)))
             return read_heads(connection)
 
         self._on_change(await self._database.awrite(write))
@@ -200,7 +205,20 @@ def branch_names(connection: Connection, module_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def upsert_module(connection: Connection, module: ModuleId, url: str, *, is_dependency: bool) -> str:
+def branch_problems(fetched: FetchedModule) -> str | None:
+    """Say which branches of a module cannot be read at all where they are now; None when there is none."""
+    unread = [name for name in fetched.problems if name not in fetched.branches]
+    if not unread:
+        return None
+    said = [f"branch {name}: {fetched.problems[name][0].message}" for name in unread[:SHOWN_BRANCHES]]
+    if len(unread) > SHOWN_BRANCHES:
+        said.append(f"{len(unread) - SHOWN_BRANCHES} more branches")
+    return f"cannot be read at the newest commit, the last good one is kept: {'; '.join(said)}"
+
+
+def upsert_module(
+    connection: Connection, module: ModuleId, url: str, *, is_dependency: bool, problem: str | None = None
+) -> str:
     """Record a module; one that was asked for by hand stays so."""
     known = find_module(connection, module)
     now = utc_now()
@@ -208,26 +226,33 @@ def upsert_module(connection: Connection, module: ModuleId, url: str, *, is_depe
         module_id = new_id()
         connection.execute(
             modules.insert().values(
-                id=module_id, name=str(module), url=url, is_dependency=is_dependency, created_at=now, fetched_at=now
+                id=module_id,
+                name=str(module),
+                url=url,
+                is_dependency=is_dependency,
+                problem=problem,
+                created_at=now,
+                fetched_at=now,
             )
         )
         return module_id
     connection.execute(
         modules.update()
         .where(modules.c.id == known["id"])
-        .values(url=url, is_dependency=bool(known["is_dependency"]) and is_dependency, fetched_at=now, problem=None)
+        .values(url=url, is_dependency=bool(known["is_dependency"]) and is_dependency, fetched_at=now, problem=problem)
     )
     return str(known["id"])
 
 
-def replace_branches(connection: Connection, module_id: str, branches: Mapping[str, str]) -> None:
-    """Record the branches of a module, and only those."""
-    connection.execute(module_branches.delete().where(module_branches.c.module_id == module_id))
-    add_branches(connection, module_id, branches)
+def keep_branches(connection: Connection, module_id: str, names: Collection[str]) -> None:
+    """Forget the branches of a module that are not among these."""
+    for name in set(branch_names(connection, module_id)).difference(names):
+        is_it = sa.and_(module_branches.c.module_id == module_id, module_branches.c.branch == name)
+        connection.execute(module_branches.delete().where(is_it))
 
 
 def add_branches(connection: Connection, module_id: str, branches: Mapping[str, str]) -> None:
-    """Record branches beside those that are known."""
+    """Record branches at these commits, beside those that are known."""
     for branch, head in branches.items():
         connection.execute(
             module_branches.delete().where(module_branches.c.module_id == module_id, module_branches.c.branch == branch)

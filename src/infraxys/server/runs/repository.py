@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import executors, idempotency_keys, run_steps, runs
 from infraxys.server.errors import BadRequest
 from infraxys.server.runs.transitions import RunRecord
@@ -27,6 +28,14 @@ _FIND_KEY = sa.select(idempotency_keys.c.run_id, idempotency_keys.c.fingerprint)
     idempotency_keys.c.key == sa.bindparam("key"),
     idempotency_keys.c.created_at > sa.bindparam("since"),
 )
+
+# The database's clock, now and a number of seconds ago; SQLite's is written as SQLAlchemy stores times there.
+_SECONDS = sa.bindparam("seconds", type_=sa.Float)
+_SQLITE_TIME = "%Y-%m-%d %H:%M:%f000"
+_SQLITE_NOW = sa.func.strftime(_SQLITE_TIME, "now")
+_SQLITE_SINCE = sa.func.strftime(_SQLITE_TIME, "now", sa.func.printf("-%f seconds", _SECONDS))
+_POSTGRES_NOW = sa.func.clock_timestamp()
+_POSTGRES_SINCE = _POSTGRES_NOW - sa.func.make_interval(0, 0, 0, 0, 0, 0, _SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,42 +204,40 @@ def is_queued(record: RunRecord) -> bool:
 
 
 class DatabaseHeartbeats:
-    """Heartbeats in the table of executors."""
+    """Heartbeats in the table of executors, by the database's clock: those of the processes may differ."""
 
-    def __init__(self, database: Any, host: str, pid: int) -> None:
-        self._database, self._host, self._pid = database, host, pid
+    def __init__(self, database: Database, host: str, pid: int) -> None:
+        self._database = database
+        now, since = (_SQLITE_NOW, _SQLITE_SINCE) if database.is_sqlite else (_POSTGRES_NOW, _POSTGRES_SINCE)
+        is_it = executors.c.id == sa.bindparam("executor_id")
+        self._update = executors.update().where(is_it).values(beat_at=now)
+        self._insert = executors.insert().values(
+            id=sa.bindparam("executor_id"), host=host, pid=pid, started_at=now, beat_at=now
+        )
+        self._delete = executors.delete().where(is_it)
+        self._alive = sa.select(executors.c.id).where(executors.c.beat_at > since)
+        self._dead = sa.select(executors.c.id).where(executors.c.beat_at <= since)
 
     def beat(self, executor_id: str) -> None:
         """Say that this process is alive."""
-        now = utc_now()
+        values = {"executor_id": executor_id}
 
         def write(connection: Connection) -> None:
-            updated = connection.execute(executors.update().where(executors.c.id == executor_id).values(beat_at=now))
-            if updated.rowcount == 0:
-                connection.execute(
-                    executors.insert().values(
-                        id=executor_id, host=self._host, pid=self._pid, started_at=now, beat_at=now
-                    )
-                )
+            if connection.execute(self._update, values).rowcount == 0:
+                connection.execute(self._insert, values)
 
         self._database.write_now(write)
 
     def alive(self, within_seconds: float) -> set[str]:
         """Give the executors that were heard of lately."""
-        since = utc_now() - timedelta(seconds=within_seconds)
-        query = sa.select(executors.c.id).where(executors.c.beat_at > since)
-        found: set[str] = self._database.read_now(lambda connection: set(connection.execute(query).scalars()))
-        return found
+        values = {"seconds": float(within_seconds)}
+        return self._database.read_now(lambda connection: set(connection.execute(self._alive, values).scalars()))
 
     def dead(self, older_than_seconds: float) -> list[str]:
         """Give the executors that have a record and were not heard of for so long."""
-        since = utc_now() - timedelta(seconds=older_than_seconds)
-        query = sa.select(executors.c.id).where(executors.c.beat_at <= since)
-        found: list[str] = self._database.read_now(lambda connection: list(connection.execute(query).scalars()))
-        return found
+        values = {"seconds": float(older_than_seconds)}
+        return self._database.read_now(lambda connection: list(connection.execute(self._dead, values).scalars()))
 
     def remove(self, executor_id: str) -> None:
         """Say good-bye."""
-        self._database.write_now(
-            lambda connection: connection.execute(executors.delete().where(executors.c.id == executor_id))
-        )
+        self._database.write_now(lambda connection: connection.execute(self._delete, {"executor_id": executor_id}))
