@@ -1,3 +1,4 @@
 """Fixtures that every part may use."""
 
-pytest_plugins = ["plugins.postgres", "plugins.sandbox", "plugins.server", "plugins.accounts"]
+# One that uses another comes behind it.
+pytest_plugins = ["plugins.postgres", "plugins.sandbox", "plugins.server", "plugins.accounts", "plugins.access"]

@@ -39,6 +39,17 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """Give the URL of a new, empty database."""
+    yield from new_database(postgres_url)
+
+
+@pytest.fixture(scope="module")
+def postgres_module_database(postgres_url: str) -> Iterator[str]:
+    """Give the URL of an empty database for all tests of a file."""
+    yield from new_database(postgres_url)
+
+
+def new_database(postgres_url: str) -> Iterator[str]:
+    """Make a database and drop it at the end."""
     name = f"test_{uuid.uuid4().hex}"
     server = sa.create_engine(
         make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool

@@ -5,6 +5,9 @@ from infraxys.server.accounts import endpoints as accounts
 from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
 from infraxys.server.modules import endpoints as modules
+from infraxys.server.projects import endpoints as projects
+from infraxys.server.projects import grant_endpoints as grants
+from infraxys.server.projects import team_endpoints as teams
 from infraxys.server.runs import endpoints as execution
 from infraxys.server.runs import reading as runs
 
@@ -15,6 +18,9 @@ routers = (
     accounts.router,
     tokens.router,
     users.router,
+    projects.router,
+    teams.router,
+    grants.router,
     health.router,
     reference.router,
 )

@@ -4,15 +4,17 @@ import logging
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from infraxys import __version__
 from infraxys.server.api import routers
+from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires, declared
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.sessions import COOKIE
 from infraxys.server.db.engine import DatabaseUnavailable
@@ -59,6 +61,8 @@ def build_app(services: Running) -> FastAPI:
     )
     app.state.services = services
     for router in routers:
+        for route in api_routes(router):
+            declared(route)  # what declares no permission is not served at all
         app.include_router(router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -105,8 +109,15 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             },
         }
         document["security"] = [{"token": []}, {"session": []}, {}]
-        for path in document["paths"].values():
-            for operation in path.values():
+        needs = {
+            (route.path_format, method.lower()): declared(route)
+            for router in routers
+            for route in api_routes(router)
+            for method in route.methods or ()
+        }
+        for name, path in document["paths"].items():
+            for method, operation in path.items():
+                document_permission(operation, needs[name, method])
                 operation["responses"].setdefault("429", TOO_MANY)  # of any route, before it is asked
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
@@ -116,6 +127,24 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             components["schemas"].pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def api_routes(router: APIRouter) -> list[APIRoute]:
+    """Give the routes of a router."""
+    return [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def document_permission(operation: dict[str, Any], needed: Requires | Public) -> None:
+    """Say in the document what an operation needs."""
+    if isinstance(needed, Public):
+        text, operation["security"] = "Everybody may call this.", [{}]
+    elif needed.grant == SIGNED_IN:
+        text = "Needs valid credentials."
+    else:
+        where = "a project: that of what it is about" if needed.somewhere else "the root project"
+        text = f"Needs the grant `{needed.grant}` on {where}."
+        operation["x-grant"] = {"name": needed.grant, "on": "project" if needed.somewhere else "root"}
+    operation["description"] = f"{operation.get('description', '')}\n\n{text}".strip()
 
 
 def request_id_of(request: Request) -> str:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infraxys.server.auth import rate_limits
 from infraxys.server.auth.authenticate import address_of
 from infraxys.server.auth.rate_limits import RateLimits
-from infraxys.server.errors import Forbidden, TooManyRequests, Unauthorized
+from infraxys.server.errors import Forbidden, NotFound, TooManyRequests, Unauthorized
 from infraxys.server.middleware import problem_response
 
 RECHECK_SECONDS = 3.0
@@ -91,7 +91,7 @@ class _Watch:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - ASGI applications run in tasks
         self.task = task
-        self.problem: Unauthorized | Forbidden | None = None
+        self.problem: Unauthorized | Forbidden | NotFound | None = None
         self._scope, self._seconds = scope, seconds
         self._loop = asyncio.get_running_loop()
         self._checking: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class _Watch:
     async def _check(self, recheck: Callable[[], Awaitable[Any]]) -> None:
         try:
             await recheck()
-        except (Unauthorized, Forbidden) as problem:
+        except (Unauthorized, Forbidden, NotFound) as problem:
             self.problem = problem
             self.task.cancel()
         except Exception:  # noqa: BLE001 - a database that is away for a moment says nothing about the caller

@@ -22,6 +22,7 @@ from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
 from infraxys.server.accounts.service import Accounts
 from infraxys.server.auth import setup
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
@@ -32,6 +33,7 @@ from infraxys.server.db.migrate import migrate
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.runs.execution import RunExecution
 from infraxys.server.runs.repository import DatabaseHeartbeats
+from infraxys.server.runs.rights import Starters
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import Watchers
 from infraxys.server.settings import Settings
@@ -41,6 +43,7 @@ class Services:
     """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
 
     authenticator: Authenticator
+    access: AccessControl
     accounts: Accounts
     catalog: Catalog
     modules: Modules
@@ -79,6 +82,7 @@ class Services:
             rate_limits=self.rate_limits,
             session_idle=idle,
         )
+        self.access = AccessControl(self.database)
         self.accounts = Accounts(
             self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
         )
@@ -129,6 +133,7 @@ class Services:
             executor_id=self.executor_id,
             log_limit=settings.log_limit,
             rest_endpoint=f"{scheme}://localhost:{settings.port}/api/v1",
+            starters=Starters(self.database, self.access),
         )
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
         loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from infraxys.server.accounts import schemas
 from infraxys.server.accounts.errors import NoAccount, UnknownSession
 from infraxys.server.accounts.service import Accounts, person
 from infraxys.server.auth import sessions
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import address_of
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires
@@ -87,10 +88,11 @@ async def create_first_administrator(request: Request) -> Response:
     return response
 
 
-@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500)})
-async def get_me(subject: Known) -> Response:
-    """Give the caller."""
-    return JSONResponse(schemas.me_object(subject))
+@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500, 503)})
+async def get_me(request: Request, subject: Known) -> Response:
+    """Give the caller with its teams and its grants for the whole server; `GET /projects/{id}` has those of one."""
+    access: AccessControl = request.app.state.services.access
+    return JSONResponse(schemas.me_object(await access.view(subject, lambda _, caller: caller)))
 
 
 @router.put(

@@ -89,7 +89,9 @@ def me_object(subject: Subject) -> dict[str, Any]:
         "name": subject.name,
         "displayName": subject.display_name,
         "isAdministrator": subject.is_administrator,
-        "teams": [],
+        "teams": [
+            {"id": team.id, "name": team.name, "projectId": team.project_id} for team in subject.rights.own_teams()
+        ],
         "grants": list(subject.grants),
         "tokenId": subject.token_id,
         "sessionId": subject.session_id,

@@ -1,61 +1,52 @@
-"""The one permission check. Every route declares what it needs; what declares nothing is refused by a test."""
+"""The one permission check. Every route declares what it needs; what declares nothing is refused by a test.
 
-from collections.abc import Iterable
+A route about the whole server needs its grant on the root project. One about something in a project declares that with
+`somewhere`: who has the grant nowhere is refused before anything is looked up, and the handler calls `check` with the
+project when it knows it.
+"""
+
+from collections.abc import Callable
 from functools import partial
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from infraxys.server.auth.access import AccessControl
+from infraxys.server.auth.grants import GRANTS, OWN_SCOPES, check_scopes
 from infraxys.server.auth.subject import Subject
-from infraxys.server.errors import Forbidden
+from infraxys.server.errors import Forbidden, Problem
 
-# Every grant that routes may ask for, with what it allows.
-GRANTS = {
-    "module.list": "see registered modules",
-    "module.create": "register modules",
-    "module.modify": "fetch modules",
-    "module.delete": "remove modules",
-    "environment.read": "see environments and what they generate",
-    "action.execute": "execute actions",
-    "workflow.execute": "execute workflows",
-    "run.list": "see runs",
-    "run.read": "see a run and its log",
-    "run.argument": "see the argument of a run",
-    "run.cancel": "cancel runs",
-    "user.list": "see accounts",
-    "user.read": "see an account and what is known of its tokens",
-    "user.create": "create accounts",
-    "user.modify": "change and disable accounts, delete their tokens",
-    "user.delete": "delete accounts",
-    "server.read": "see the server's version and limits",
-}
 SIGNED_IN = ""  # enough to be known
-# What everybody may do with his own tokens, and so what the scopes of a token may hold beside grants.
-OWN_SCOPES = frozenset({"token.list", "token.delete"})
-
-
-def check_scopes(scopes: Iterable[str]) -> None:
-    """Raise ValueError for a scope that does not exist."""
-    for scope in scopes:
-        if scope not in GRANTS and scope not in OWN_SCOPES:
-            raise ValueError(f"there is no scope '{scope}'")
+__all__ = ["GRANTS", "OWN_SCOPES", "SIGNED_IN", "Public", "Requires", "check", "check_scopes", "declared", "hold"]
 
 
 class Requires:
     """A dependency: gives the caller, or refuses. `grant` "" asks for a known caller only."""
 
-    def __init__(self, grant: str) -> None:
+    def __init__(self, grant: str, *, somewhere: bool = False) -> None:
         if grant != SIGNED_IN and grant not in GRANTS:
             raise ValueError(f"unknown grant {grant}")
-        self.grant = grant
+        self.grant, self.somewhere = grant, somewhere
 
     async def __call__(self, request: Request) -> Subject:
         """Authenticate and check. Raises Unauthorized and Forbidden."""
         # How an answer that takes long finds out that its caller may no longer have it; see infraxys.server.guards.
-        request.state.recheck = partial(self, request)
-        subject: Subject = await request.app.state.services.authenticator.authenticate(request)
-        if self.grant and not subject.may(self.grant):
+        request.state.held = []
+        request.state.recheck = partial(self._again, request)
+        return await self._check(request)
+
+    async def _check(self, request: Request) -> Subject:
+        services = request.app.state.services
+        access: AccessControl = services.access
+        subject = await access.with_rights(await services.authenticator.authenticate(request))
+        if self.grant and not (subject.may_somewhere(self.grant) if self.somewhere else subject.may(self.grant)):
             raise Forbidden(self.grant)
         return subject
+
+    async def _again(self, request: Request) -> None:
+        subject = await self._check(request)
+        for held in request.state.held:
+            held(subject)
 
 
 class Public:
@@ -63,3 +54,35 @@ class Public:
 
     async def __call__(self) -> None:
         """Let the request pass."""
+
+
+def declared(route: APIRoute) -> "Requires | Public":
+    """Give what a route needs. Raises ValueError for a route that does not declare exactly one thing."""
+    found: list[Requires | Public] = []
+    waiting = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        if isinstance(dependant.call, Requires | Public):
+            found.append(dependant.call)
+        waiting += dependant.dependencies
+    if len(found) != 1:
+        raise ValueError(f"route {route.path} has to declare exactly one permission, and has {len(found)}")
+    return found[0]
+
+
+def check(subject: Subject, grant: str, project_id: str, unknown: Problem, *known_by: str) -> None:
+    """Refuse who has not the grant on a project.
+
+    Raises Forbidden for callers that one of the grants `known_by` lets know of the thing, and `unknown` for others:
+    the same that they get for what does not exist.
+    """
+    if not subject.may(grant, project_id):
+        if any(subject.may(other, project_id) for other in known_by):
+            raise Forbidden(grant)
+        raise unknown
+
+
+def hold(request: Request, subject: Subject, condition: Callable[[Subject], None]) -> None:
+    """Check a condition now, and again as long as the answer takes."""
+    condition(subject)
+    request.state.held.append(condition)

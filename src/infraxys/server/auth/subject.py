@@ -1,8 +1,11 @@
-"""Who calls."""
+"""Who calls, and what it may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-ALL_GRANTS = "*"
+from infraxys.server.auth.grants import ALL_GRANTS
+from infraxys.server.auth.rights import ROOT, Rights
+
+EVERYTHING = frozenset({ALL_GRANTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +14,7 @@ class Subject:
 
     `trigger` says how a run that it starts was started; `token_id` is set for calls with a personal token, `session_id`
     for those of a person who signed in. `scopes` are the only grants that a token may use; None: all of its owner's.
+    `rights` is what teams give it, as of this request.
     """
 
     user_id: str | None
@@ -21,6 +25,7 @@ class Subject:
     token_id: str | None = None
     session_id: str | None = None
     scopes: frozenset[str] | None = None
+    rights: Rights = field(default_factory=Rights, compare=False)
 
     @property
     def caller_key(self) -> str:
@@ -28,13 +33,39 @@ class Subject:
         return f"user:{self.user_id}" if self.user_id else "local"
 
     @property
+    def has_everything(self) -> bool:
+        """Whether it may do everything, so that nothing has to be looked up."""
+        return self.is_administrator and self.scopes is None
+
+    @property
     def grants(self) -> tuple[str, ...]:
-        """The grants it has: all for administrators; teams give the others theirs."""
-        own = (ALL_GRANTS,) if self.is_administrator else ()
+        """The grants it has on the root project, which are those for the whole server."""
+        return tuple(sorted(self.grants_on(ROOT)))
+
+    def grants_on(self, project_id: str) -> frozenset[str]:
+        """Give the grants it has on a project: those of its teams (all for administrators), as far as scopes go."""
+        own = EVERYTHING if self.is_administrator else self.rights.grants_on(project_id)
         if self.scopes is None:
             return own
-        return tuple(sorted(self.scopes if ALL_GRANTS in own else self.scopes.intersection(own)))
+        return self.scopes if ALL_GRANTS in own else self.scopes & own
 
-    def may(self, grant: str) -> bool:
-        """Whether it has a grant."""
-        return ALL_GRANTS in self.grants or grant in self.grants
+    def may(self, grant: str, project_id: str = ROOT) -> bool:
+        """Whether it has a grant on a project."""
+        own = self.grants_on(project_id)
+        return grant in own or ALL_GRANTS in own
+
+    def may_somewhere(self, grant: str) -> bool:
+        """Whether it has a grant on any project."""
+        return self.may(grant) or any(self.may(grant, project_id) for project_id in self.rights.given_on)
+
+    def projects_with(self, grant: str) -> frozenset[str] | None:
+        """Give the projects on which it has a grant; None for all there are."""
+        if self.may(grant):
+            return None
+        policy = self.rights.policy
+        return frozenset(
+            below
+            for project_id in self.rights.given_on
+            if self.may(grant, project_id)
+            for below in policy.subtree(project_id)
+        )

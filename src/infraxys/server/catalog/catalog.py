@@ -2,10 +2,11 @@
 
 import asyncio
 import difflib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cachetools import LRUCache
 
@@ -14,6 +15,7 @@ from infraxys.engine.plan import Plan
 from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_plan, workflow_targets
 from infraxys.engine.render import Generation, RenderCache, generate
 from infraxys.engine.world import EnvironmentView, InstanceView, World
+from infraxys.server.auth.places import Place, Sight
 from infraxys.server.catalog.errors import (
     AmbiguousId,
     GenerationFailed,
@@ -27,6 +29,7 @@ from infraxys.server.catalog.errors import (
 from infraxys.spec.identity import BranchPath
 from infraxys.spec.snapshot import Dependency
 
+V = TypeVar("V", EnvironmentView, InstanceView)
 MAX_BRANCHES = 256  # resolved branches kept in memory
 MAX_PLANS = 4096  # plans kept per branch
 MAX_SUGGESTIONS = 5000  # ids compared when looking for the closest match
@@ -42,6 +45,11 @@ class Target:
     environment_id: str
     steps: tuple[StepTarget, ...]
     workflow_id: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where its environment is, as far as permissions go."""
+        return Place(str(self.path.module), self.path.branch, self.environment_id)
 
 
 @dataclass(slots=True)
@@ -101,18 +109,26 @@ class Catalog:
         module: str | None = None,
         container_id: str | None = None,
         environment_id: str | None = None,
+        sight: Sight | None = None,
     ) -> Target:
-        """Find the one place of an instance on the branches of that name. Raises the 404s and 409s of the API."""
-        index = await self._index(branch)
+        """Find the one place of an instance on the branches of that name. Raises the 404s and 409s of the API.
+
+        What `sight` does not see is not there, here and in the other look-ups.
+        """
+        index = await self._index(branch, sight)
         places = [
             (path, view)
             for path, view in index.instances.get(instance_id, ())
             if (module is None or str(path.module) == module)
             and (container_id is None or view.container.id == container_id)
             and (environment_id is None or view.container.environment.id == environment_id)
+            and sees_instance(sight, path, view)
         ]
         if not places:
-            raise UnknownInstance(instance_id, branch, closest(instance_id, index.instances))
+            check_branch(index, branch, sight)
+            raise UnknownInstance(
+                instance_id, branch, closest(instance_id, seen(index.instances, sees_instance, sight))
+            )
         if len(places) > 1:
             raise AmbiguousId("instance", instance_id, [place(path, view) for path, view in places])
         path, view = places[0]
@@ -120,10 +136,16 @@ class Catalog:
         return Target("action", path, self._heads[path], view.container.environment.id, (step,))
 
     async def find_workflow(
-        self, branch: str, environment_id: str, workflow_id: str, *, module: str | None = None
+        self,
+        branch: str,
+        environment_id: str,
+        workflow_id: str,
+        *,
+        module: str | None = None,
+        sight: Sight | None = None,
     ) -> Target:
         """Find a workflow of an environment."""
-        path, environment = await self._environment(branch, environment_id, module)
+        path, environment = await self._environment(branch, environment_id, module, sight)
         for workflow in environment.definition.model.workflows:
             if workflow.id == workflow_id:
                 try:
@@ -135,11 +157,22 @@ class Catalog:
         raise UnknownWorkflow(workflow_id, environment.name, closest(workflow_id, known))
 
     async def find_adhoc(
-        self, branch: str, environment_id: str, steps: Iterable[StepTarget], *, module: str | None = None
+        self,
+        branch: str,
+        environment_id: str,
+        steps: Iterable[StepTarget],
+        *,
+        module: str | None = None,
+        sight: Sight | None = None,
     ) -> Target:
         """Find an environment for a sequence of actions that the caller lists."""
-        path, _ = await self._environment(branch, environment_id, module)
-        return Target("adhoc", path, self._heads[path], environment_id, tuple(steps))
+        path, environment = await self._environment(branch, environment_id, module, sight)
+        target = Target("adhoc", path, self._heads[path], environment_id, tuple(steps))
+        for step in target.steps:
+            if sight is not None and not sight.container(target.place, step.container_id):
+                message = f"environment '{environment.name}' has no container '{step.container_id}'"
+                raise UnknownInstance.because(message, branch)
+        return target
 
     async def plan(self, target: Target) -> Plan:
         """Give the plan of a target; kept while its commits stay. Raises 404, 409 and 422 problems."""
@@ -167,23 +200,34 @@ class Catalog:
             return self._generation(self._branch(path), environment_id)
 
     async def _environment(
-        self, branch: str, environment_id: str, module: str | None
+        self, branch: str, environment_id: str, module: str | None, sight: Sight | None
     ) -> tuple[BranchPath, EnvironmentView]:
-        index = await self._index(branch)
+        index = await self._index(branch, sight)
         found = index.environments.get(environment_id, ())
-        places = [(path, view) for path, view in found if module is None or str(path.module) == module]
+        places = [
+            (path, view)
+            for path, view in found
+            if (module is None or str(path.module) == module) and sees_environment(sight, path, view)
+        ]
         if not places:
-            raise UnknownEnvironment(environment_id, branch, closest(environment_id, index.environments))
+            check_branch(index, branch, sight)
+            known = seen(index.environments, sees_environment, sight)
+            raise UnknownEnvironment(environment_id, branch, closest(environment_id, known))
         if len(places) > 1:
             candidates = [f"module {path.module}, environment '{view.name}'" for path, view in places]
             raise AmbiguousId("environment", environment_id, candidates)
         return places[0]
 
-    async def _index(self, branch: str) -> _Index:
+    async def _index(self, branch: str, sight: Sight | None = None) -> _Index:
         index = self._indexes.get(branch)
-        if index is None:
-            index = await asyncio.to_thread(self._build_index, branch)
-        return index
+        if index is not None:
+            return index
+        try:
+            return await asyncio.to_thread(self._build_index, branch)
+        except UnknownBranch:
+            if sight is None or sight.sees_everything:
+                raise
+            raise UnknownBranch(branch, None) from None  # the closest one may be none of the caller's
 
     def _build_index(self, branch: str) -> _Index:
         with self._lock:
@@ -264,6 +308,39 @@ class Catalog:
         slot = instance.packet.files.get(step.filename) if instance else None
         if instance is not None and (slot is None or not slot.file.executable):
             find_action(instance, generation, step.filename)
+
+
+def sees_environment(sight: Sight | None, path: BranchPath, view: EnvironmentView) -> bool:
+    """Whether a caller may know of an environment."""
+    return sight is None or sight.environment(Place(str(path.module), path.branch, view.id))
+
+
+def sees_instance(sight: Sight | None, path: BranchPath, view: InstanceView) -> bool:
+    """Whether a caller may know of an instance."""
+    if sight is None or sight.sees_everything:
+        return True
+    container = view.container
+    return sight.container(Place(str(path.module), path.branch, container.environment.id), container.id)
+
+
+def seen(
+    index: Mapping[str, tuple[tuple[BranchPath, V], ...]],
+    sees: Callable[[Sight | None, BranchPath, V], bool],
+    sight: Sight | None,
+) -> Iterable[str]:
+    """Give the ids, of a bounded number, that a caller may know of."""
+    for wanted, places in itertools.islice(index.items(), MAX_SUGGESTIONS):
+        if any(sees(sight, path, view) for path, view in places):
+            yield wanted
+
+
+def check_branch(index: _Index, branch: str, sight: Sight | None) -> None:
+    """Raise UnknownBranch for a branch on which the caller may know of nothing."""
+    if sight is None or sight.sees_everything:
+        return
+    found = (place for places in index.environments.values() for place in places)
+    if not any(sees_environment(sight, path, view) for path, view in found):
+        raise UnknownBranch(branch, None)
 
 
 def _refusal(error: CannotPlan, branch: str) -> Exception:

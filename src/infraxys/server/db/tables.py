@@ -94,6 +94,121 @@ setup_links = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+projects = Table(
+    "projects",
+    metadata,
+    # "root" for the one at the top, which is there from the beginning.
+    Column("id", String(36), primary_key=True),
+    Column("parent_id", String(36), ForeignKey("projects.id"), index=True),
+    Column("name", String(100), nullable=False),
+    # As compared: NFKC, lower case.
+    Column("name_key", String(200), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("parent_id", "name_key"),
+)
+
+project_environments = Table(
+    "project_environments",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), ForeignKey("projects.id"), nullable=False, index=True),
+    # host/org/repo
+    Column("module", String(500), nullable=False),
+    Column("environment_id", String(200), nullable=False),
+    # A branch's name, or with `is_prefix` what the names of all its branches begin with.
+    Column("branch", String(500), nullable=False),
+    Column("is_prefix", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("module", "environment_id", "branch", "is_prefix", name="uq_project_environments_branch"),
+    Index("ix_project_environments_environment_id", "environment_id"),
+)
+
+project_containers = Table(
+    "project_containers",
+    metadata,
+    # Containers of any environment that a project shares with all of its own, and those below it.
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("module", String(500), nullable=False),
+    Column("branch", String(500), nullable=False),
+    Column("environment_id", String(200), nullable=False),
+    Column("container_id", String(200), nullable=False),
+    Column("allow_overrides", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint(
+        "project_id", "module", "branch", "environment_id", "container_id", name="uq_project_containers_container"
+    ),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("name_key", String(200), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    # The one team of each project that may do everything there and below.
+    Column("is_administrators", Boolean, nullable=False, server_default="0"),
+    # Members of this group at the identity provider are members of the team.
+    Column("external_group", String(500), index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("project_id", "name_key"),
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("team_id", String(36), ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True, index=True),
+    # "manual", or "group" for what the identity provider said
+    Column("source", String(16), primary_key=True),
+)
+
+custom_grants = Table(
+    "custom_grants",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), ForeignKey("projects.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("name_key", String(200), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("project_id", "name_key"),
+)
+
+team_grants = Table(
+    "team_grants",
+    metadata,
+    Column("team_id", String(36), ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    # Where it holds, and below: the team's own project or one below that.
+    Column("project_id", String(36), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    # The name of a built-in grant or the id of a custom one.
+    Column("grant", String(100), primary_key=True),
+)
+
+container_protections = Table(
+    "container_protections",
+    metadata,
+    # Who wants to see the container or execute in it needs the grant, while its environment is in the grant's project.
+    Column("id", String(36), primary_key=True),
+    Column("grant_id", String(36), ForeignKey("custom_grants.id"), nullable=False),
+    Column("module", String(500), nullable=False),
+    Column("environment_id", String(200), nullable=False),
+    Column("container_id", String(200), nullable=False),
+    UniqueConstraint("grant_id", "module", "environment_id", "container_id", name="uq_container_protections_container"),
+)
+
+access_state = Table(
+    "access_state",
+    metadata,
+    # One row. Every change of projects, teams and grants raises the version.
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+
 modules = Table(
     "modules",
     metadata,
@@ -144,6 +259,8 @@ runs = Table(
     Column("user_id", String(36)),
     Column("user_name", String(200)),
     Column("token_id", String(22)),
+    # JSON list of the only grants that the token allowed; null: all of the starter's
+    Column("scopes", Text),
     # The JSON text of the argument, byte for byte as it came.
     Column("argument", LargeBinary, nullable=False),
     Column("argument_digest", String(80), nullable=False),

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -10,13 +11,15 @@ from starlette.responses import JSONResponse, Response
 
 from infraxys.engine.planner import StepTarget
 from infraxys.engine.status import FINAL, Status
-from infraxys.server.auth.permissions import Requires
+from infraxys.server.auth.permissions import Requires, hold
+from infraxys.server.auth.places import Sight, check_place
 from infraxys.server.auth.subject import Subject
 from infraxys.server.body import JsonObject, plain, read_json_object, validate
 from infraxys.server.catalog.catalog import Target
 from infraxys.server.errors import BadRequest, responses
 from infraxys.server.paths import API
 from infraxys.server.runs.repository import IdempotencyKey
+from infraxys.server.runs.rights import grant_for
 from infraxys.server.runs.schemas import Execute, ExecuteAdhoc, Run, run_object
 from infraxys.server.runs.submit import Runs, Submission, Submitted
 
@@ -25,8 +28,8 @@ MAX_WAIT = 3600.0
 REFUSALS = responses(400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503)
 router = APIRouter(prefix=API, tags=["execution"])
 
-MayRunAction = Annotated[Subject, Depends(Requires("action.execute"))]
-MayRunWorkflow = Annotated[Subject, Depends(Requires("workflow.execute"))]
+MayRunAction = Annotated[Subject, Depends(Requires("action.execute", somewhere=True))]
+MayRunWorkflow = Annotated[Subject, Depends(Requires("workflow.execute", somewhere=True))]
 Module = Annotated[str | None, Query(description="host/org/repo, where an id exists in several modules")]
 Container = Annotated[str | None, Query(description="container id, where a role is used by several containers")]
 Environment = Annotated[str | None, Query(description="environment id, to narrow the look-up")]
@@ -65,7 +68,13 @@ async def execute_action(  # noqa: PLR0913 - the parts of the documented URL
     body = await read_json_object(request)
     options = validate(Execute, {**plain(without_argument(body)), "argument": None})
     target = await request.app.state.services.catalog.find_action(
-        branch, instance_id, filename, module=module, container_id=container, environment_id=environment
+        branch,
+        instance_id,
+        filename,
+        module=module,
+        container_id=container,
+        environment_id=environment,
+        sight=Sight(subject, "action.execute"),
     )
     return await execute(request, subject, target, options, body)
 
@@ -90,7 +99,8 @@ async def execute_workflow(
     body = await read_json_object(request)
     options = validate(Execute, {**plain(without_argument(body)), "argument": None})
     catalog = request.app.state.services.catalog
-    target = await catalog.find_workflow(branch, environment_id, workflow_id, module=module)
+    sight = Sight(subject, "workflow.execute")
+    target = await catalog.find_workflow(branch, environment_id, workflow_id, module=module, sight=sight)
     return await execute(request, subject, target, options, body)
 
 
@@ -108,7 +118,8 @@ async def execute_adhoc(request: Request, subject: MayRunAction, branch: str, mo
     options = validate(ExecuteAdhoc, {**plain(without_argument(body)), "argument": None})
     steps = [StepTarget(item.container_guid, item.instance_guid, item.filename) for item in options.actions]
     catalog = request.app.state.services.catalog
-    target = await catalog.find_adhoc(branch, options.environment_guid, steps, module=module)
+    sight = Sight(subject, "action.execute")
+    target = await catalog.find_adhoc(branch, options.environment_guid, steps, module=module, sight=sight)
     return await execute(request, subject, target, options, body)
 
 
@@ -118,7 +129,8 @@ def without_argument(body: JsonObject) -> dict[str, Any]:
 
 
 async def execute(request: Request, subject: Subject, target: Target, options: Execute, body: JsonObject) -> Response:
-    """Submit a run and answer as the caller prefers."""
+    """Submit a run and answer as the caller prefers. Raises Forbidden for one who may know of the target only."""
+    hold(request, subject, partial(check_target, target=target))
     preferences = parse_prefer(request.headers.getlist("prefer"))
     runs: Runs = request.app.state.services.runs
     submission = Submission(
@@ -146,6 +158,11 @@ async def execute(request: Request, subject: Subject, target: Target, options: E
         headers["Preference-Applied"] = f"wait={preferences['wait']}"
     log = None if options.return_log is False else tail(runs, submitted.run_id)
     return JSONResponse(run_object(record, log), headers=headers)
+
+
+def check_target(subject: Subject, target: Target) -> None:
+    """Refuse who may not execute a target, or not in the container of one of its steps. Raises Forbidden."""
+    check_place(subject, grant_for(target.kind), target.place, [step.container_id for step in target.steps])
 
 
 async def answer_now(runs: Runs, submitted: Submitted, status: int, headers: dict[str, str]) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem
 from infraxys.server.runs import repository
+from infraxys.server.runs.rights import Starters, context_of
 from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
 from infraxys.spec.identity import BranchPath, ModuleId
 
 log = logging.getLogger(__name__)
+# Rights that were checked so lately need not be checked again when a run starts.
+FRESH = timedelta(seconds=2)
 
 
 @dataclass(slots=True)
@@ -56,10 +61,11 @@ class RunExecution:
         executor_id: str,
         log_limit: int,
         rest_endpoint: str | None,
+        starters: Starters,
     ) -> None:
         self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
-        self._rest_endpoint = rest_endpoint
+        self._rest_endpoint, self._starters = rest_endpoint, starters
         self._active: dict[str, ActiveRun] = {}
         self._ended: set[str] = set()  # ended before the engine asked for it
 
@@ -123,6 +129,8 @@ class RunExecution:
             if isinstance(resumed, StepOutcome):
                 return resumed
             active = resumed
+        elif index == 0 and self._is_refused(active):
+            return StepOutcome(Status.FAILED, None)
         previous = active.ends[-1] if len(active.ends) > active.recorded else None
         now = utc_now()
 
@@ -242,35 +250,59 @@ class RunExecution:
         record = self._record(run_id)
         if record is None:
             return StepOutcome(Status.LOST, None)
-        step = record["steps"][index]
-        status = Status(step["status"])
-        if status in FINAL:
-            return StepOutcome(status, step["exit_code"])
-        if status is not Status.QUEUED:
-            return StepOutcome(Status.LOST, None)
-        if record["cancel_requested_at"] is not None:
-            return StepOutcome(Status.CANCELLED, None)
+        settled = settled_outcome(record, index)
+        if settled is not None:
+            return settled
         try:
             plan = self._catalog.replan(target_of(record), commits_of(record))
         except Problem as problem:
             log.warning("run cannot be planned again run_id=%s reason=%s", run_id, problem.detail)
             return StepOutcome(Status.FAILED, None)
-        active = ActiveRun(plan, self.context(record))
+        active = ActiveRun(plan, self.context(record, self._starters.of(record)))
         self._active[run_id] = active
+        if index == 0 and (refusal := self._starters.refusal(record)) is not None:
+            active.messages[0] = refusal
+            return StepOutcome(Status.FAILED, None)
         return active
 
-    def context(self, record: RunRecord, grants: tuple[str, ...] = ()) -> RunContext:
-        """Give what the actions of a run get to know of it."""
+    def _is_refused(self, active: ActiveRun) -> bool:
+        """Whether who started a run that had to wait may not any more; notes why."""
+        record = active.record
+        if record is None or utc_now() - record["created_at"] < FRESH:
+            return False
+        refusal = self._starters.refusal(record)
+        if refusal is None:
+            return False
+        active.messages[0] = refusal
+        return True
+
+    def context(self, record: RunRecord, starter: Subject | None) -> RunContext:
+        """Give what the actions of a run get to know of it and of who started it; None for an account that is gone."""
+        grants, teams = ((), ()) if starter is None else context_of(starter, record)
         return RunContext(
             run_id=record["id"],
             argument=record["argument"],
             user_name=record["user_name"] or "",
             user_full_name=record["user_name"] or "",
             grants=grants,
+            teams=teams,
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
         )
+
+
+def settled_outcome(record: RunRecord, index: int) -> StepOutcome | None:
+    """Say how a step of an earlier process ended; None for one that can still be executed."""
+    step = record["steps"][index]
+    status = Status(step["status"])
+    if status in FINAL:
+        return StepOutcome(status, step["exit_code"])
+    if status is not Status.QUEUED:
+        return StepOutcome(Status.LOST, None)
+    if record["cancel_requested_at"] is not None:
+        return StepOutcome(Status.CANCELLED, None)
+    return None
 
 
 def describe_end(status: Status, step: str) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,12 +14,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from infraxys.engine.logs import LogReader, incomplete, to_ndjson
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import timestamp
-from infraxys.server.auth.permissions import Requires
+from infraxys.server.auth.permissions import Requires, hold
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, NotFound, RangeNotSatisfiable, responses
 from infraxys.server.paths import API
 from infraxys.server.runs import repository
 from infraxys.server.runs.repository import RunFilter
+from infraxys.server.runs.rights import check_run, visible_runs
 from infraxys.server.runs.schemas import Run, RunPage, run_object
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import RunRecord
@@ -28,16 +30,23 @@ REFUSALS = responses(400, 401, 403, 404, 422, 500, 503)
 HEARTBEAT_SECONDS = 15.0
 READ_BYTES = 256 * 1024
 ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])")
-MayList = Annotated[Subject, Depends(Requires("run.list"))]
-MayRead = Annotated[Subject, Depends(Requires("run.read"))]
-MayCancel = Annotated[Subject, Depends(Requires("run.cancel"))]
-MayReadArgument = Annotated[Subject, Depends(Requires("run.argument"))]
+MayList = Annotated[Subject, Depends(Requires("run.list", somewhere=True))]
+MayRead = Annotated[Subject, Depends(Requires("run.read", somewhere=True))]
+MayCancel = Annotated[Subject, Depends(Requires("run.cancel", somewhere=True))]
+MayReadArgument = Annotated[Subject, Depends(Requires("run.argument", somewhere=True))]
 
 
 def runs_of(request: Request) -> Runs:
     """Give the service."""
     runs: Runs = request.app.state.services.runs
     return runs
+
+
+async def find_run(request: Request, subject: Subject, run_id: str, grant: str) -> RunRecord:
+    """Give a run that the caller has a grant for. Raises UnknownRun and Forbidden."""
+    record = await runs_of(request).get(run_id)
+    hold(request, subject, partial(check_run, record=record, grant=grant))
+    return record
 
 
 @router.get("", operation_id="list_runs", response_model=RunPage, responses=REFUSALS)
@@ -75,6 +84,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter for each filter
         since=since,
         until=until,
         text=text,
+        visible=visible_runs(subject),
     )
     database = request.app.state.services.database
     page, following = await database.aread(
@@ -94,7 +104,7 @@ async def get_run(
 ) -> Response:
     """Give a run; with `wait`, as soon as it has ended."""
     runs = runs_of(request)
-    record = await runs.get(run_id)
+    record = await find_run(request, subject, run_id, "run.read")
     if wait and Status(record["status"]) not in FINAL:
         ended = await runs.end_of(run_id)
         try:
@@ -114,6 +124,7 @@ async def get_run(
 )
 async def cancel_run(request: Request, subject: MayCancel, run_id: str) -> Response:
     """End a run: SIGTERM, grace, SIGKILL for the whole tree of its action."""
+    await find_run(request, subject, run_id, "run.cancel")
     return JSONResponse(run_object(await runs_of(request).cancel(run_id)), 202)
 
 
@@ -124,7 +135,7 @@ async def cancel_run(request: Request, subject: MayCancel, run_id: str) -> Respo
 )
 async def get_run_argument(request: Request, subject: MayReadArgument, run_id: str) -> Response:
     """Give the JSON value that the run was started with."""
-    record = await runs_of(request).get(run_id)
+    record = await find_run(request, subject, run_id, "run.argument")
     return Response(record["argument"], media_type="application/json")
 
 
@@ -135,7 +146,7 @@ async def get_run_argument(request: Request, subject: MayReadArgument, run_id: s
 )
 async def get_run_plan(request: Request, subject: MayRead, run_id: str) -> Response:
     """Give the commits of every module that had a part, and the actions."""
-    record = await runs_of(request).get(run_id)
+    record = await find_run(request, subject, run_id, "run.read")
     return JSONResponse({"commits": json.loads(record["commits"]), "actions": json.loads(record["target"])})
 
 
@@ -160,7 +171,7 @@ async def get_run_log(
 ) -> Response:
     """Give the log as far as it is written. The header X-Log-Offset says where to go on."""
     runs = runs_of(request)
-    record = await runs.get(run_id)
+    record = await find_run(request, subject, run_id, "run.read")
     reader = runs.execution.reader(run_id)
     length = reader.length if form == "text" else reader.whole_characters(reader.length)
     headers = log_headers(record, length)
@@ -262,7 +273,7 @@ async def follow_run(
 ) -> Response:
     """Follow a run. The id of every event is the byte offset of the log behind it."""
     runs = runs_of(request)
-    record = await runs.get(run_id)
+    record = await find_run(request, subject, run_id, "run.read")
     last = request.headers.get("last-event-id")
     if last is not None:
         if not re.fullmatch(r"\d{1,18}", last):

@@ -99,6 +99,7 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    visible: sa.ColumnElement[bool] | None = None
 
 
 def list_runs(
@@ -142,6 +143,8 @@ def _filtered(wanted: RunFilter) -> sa.Select[tuple[Any, ...]]:
     for column, value in equals.items():
         if value is not None:
             query = query.where(column == value)
+    if wanted.visible is not None:
+        query = query.where(wanted.visible)
     if wanted.status:
         query = query.where(runs.c.status.in_(wanted.status))
     if wanted.since is not None:

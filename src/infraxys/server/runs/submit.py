@@ -16,10 +16,11 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import runs
-from infraxys.server.errors import Conflict, NotFound, Unprocessable
+from infraxys.server.errors import Conflict, Unprocessable
 from infraxys.server.runs import repository
 from infraxys.server.runs.execution import RunExecution
 from infraxys.server.runs.repository import Existing, IdempotencyKey
+from infraxys.server.runs.rights import UnknownRun
 from infraxys.server.runs.transitions import RunRecord, Watchers, end_run
 
 
@@ -27,12 +28,6 @@ class IdempotencyKeyReused(Unprocessable):
     """The key belongs to another request."""
 
     code = "idempotency_key_reused"
-
-
-class UnknownRun(NotFound):
-    """There is no such run."""
-
-    code = "unknown_run"
 
 
 class AlreadyFinished(Conflict):
@@ -76,7 +71,7 @@ class Runs:
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
-        self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject.grants))
+        self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject))
         has_slot = self._engine.reserve(run_id)
         if has_slot and submission.key is None:
             self.execution.start_ahead(run_id)
@@ -130,7 +125,7 @@ class Runs:
         """Give a run. Raises UnknownRun."""
         record = await self._database.aread(lambda connection: repository.find_run(connection, run_id))
         if record is None:
-            raise UnknownRun(f"there is no run '{run_id[:100]}'")
+            raise UnknownRun(run_id)
         return record
 
     async def cancel(self, run_id: str) -> RunRecord:
@@ -155,7 +150,7 @@ class Runs:
 
         found = await self._database.awrite(request)
         if found is None:
-            raise UnknownRun(f"there is no run '{run_id}'")
+            raise UnknownRun(run_id)
         if found["status"] == Status.CANCELLED:
             self.watchers.publish(found)
             if await asyncio.to_thread(self._engine.cancel, run_id):
@@ -231,6 +226,7 @@ def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
         "user_id": subject.user_id,
         "user_name": subject.name,
         "token_id": subject.token_id,
+        "scopes": None if subject.scopes is None else json.dumps(sorted(subject.scopes)),
         "argument": submission.argument,
         "argument_digest": f"sha256:{hashlib.sha256(submission.argument).hexdigest()}",
         "timeout_seconds": submission.timeout_seconds,

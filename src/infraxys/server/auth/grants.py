@@ -1,0 +1,76 @@
+"""Every built-in grant, and the sets of them that go together."""
+
+import re
+from collections.abc import Iterable
+
+ALL_GRANTS = "*"  # what administrators have
+# Held by the members of a project's administrators team only: everything in the project and below.
+ADMINISTER = "project.administer"
+# Every grant that routes may ask for, with what it allows.
+GRANTS = {
+    "module.list": "see registered modules",
+    "module.create": "register modules",
+    "module.modify": "fetch modules",
+    "module.delete": "remove modules",
+    "server.read": "see the server's version and limits",
+    "user.list": "see accounts",
+    "user.read": "see an account and what is known of its tokens",
+    "user.create": "create accounts",
+    "user.modify": "change and disable accounts, delete their tokens",
+    "user.delete": "delete accounts",
+    "environment.read": "see environments and what they generate",
+    "action.execute": "execute actions",
+    "workflow.execute": "execute workflows",
+    "run.list": "see runs",
+    "run.read": "see a run and its log",
+    "run.argument": "see the argument of a run",
+    "run.cancel": "cancel runs",
+    "project.list": "see that projects are there",
+    "project.read": "see which environments and included containers a project has",
+    "project.create": "create projects below a project",
+    "project.modify": "rename projects, attach environments to them, choose their included containers",
+    "project.delete": "delete empty projects",
+    ADMINISTER: "everything in a project and below it; only the project's administrators team has this",
+    "team.list": "see teams",
+    "team.read": "see the members of teams",
+    "team.create": "create teams",
+    "team.modify": "rename teams, add and remove members",
+    "team.delete": "delete teams",
+    "grant.list": "see which teams have which grants, and custom grants",
+    "grant.create": "create custom grants",
+    "grant.modify": "give grants to teams and take them, protect containers",
+    "grant.delete": "delete custom grants",
+}
+# These concern the whole server, and are asked for on the root project.
+SERVER_RESOURCES = ("module.", "server.", "user.")
+_VIEWER = ("project.list", "project.read", "environment.read", "run.list", "run.read", "team.list", "grant.list")
+_OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
+_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read")
+ROLES = {
+    "viewer": _VIEWER,
+    "operator": _OPERATOR,
+    "editor": _EDITOR,
+    "administrator": tuple(
+        grant for grant in GRANTS if grant != ADMINISTER and not grant.startswith(SERVER_RESOURCES)
+    ),
+}  # fmt: skip
+# What everybody may do with his own tokens, and so what the scopes of a token may hold beside grants.
+OWN_SCOPES = frozenset({"token.list", "token.delete"})
+_CUSTOM_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+def is_server_wide(grant: str) -> bool:
+    """Whether a grant means something on the root project only."""
+    return grant.startswith(SERVER_RESOURCES)
+
+
+def is_custom_id(text: str) -> bool:
+    """Whether a text has the form of a custom grant's id."""
+    return _CUSTOM_ID.match(text) is not None
+
+
+def check_scopes(scopes: Iterable[str]) -> None:
+    """Raise ValueError for a scope that does not exist. Ids of custom grants need not; unknown ones allow nothing."""
+    for scope in scopes:
+        if scope not in GRANTS and scope not in OWN_SCOPES and not is_custom_id(scope):
+            raise ValueError(f"there is no scope '{scope}'")

@@ -1,0 +1,1 @@
+"""Projects, teams and grants: who may do what, and where."""

@@ -1,0 +1,221 @@
+"""Projects over HTTP."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
+from sqlalchemy.engine import Connection
+from starlette.responses import JSONResponse, Response
+
+from infraxys.server.accounts.endpoints import CREATED, OK, READ_REFUSALS, REFUSALS
+from infraxys.server.accounts.schemas import body_of
+from infraxys.server.auth.access import AccessControl
+from infraxys.server.auth.permissions import Requires
+from infraxys.server.auth.subject import Subject
+from infraxys.server.body import plain, read_json_object, validate
+from infraxys.server.errors import responses
+from infraxys.server.paging import decode_cursor, encode_cursor
+from infraxys.server.paths import API
+from infraxys.server.projects import projects, schemas
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+router = APIRouter(prefix=f"{API}/projects", tags=["projects"])
+ONE = responses(404)
+LISTED = {**OK, **READ_REFUSALS, **responses(404, 422)}
+CHANGED = {**OK, **REFUSALS, **ONE}
+MADE = {**CREATED, **REFUSALS, **ONE}
+GONE = {**REFUSALS, **ONE}
+Limit = Annotated[int, Query(ge=1, le=500)]
+Cursor = Annotated[str | None, Query(max_length=1000)]
+MayList = Annotated[Subject, Depends(Requires("project.list", somewhere=True))]
+MayRead = Annotated[Subject, Depends(Requires("project.read", somewhere=True))]
+MayCreate = Annotated[Subject, Depends(Requires("project.create", somewhere=True))]
+MayModify = Annotated[Subject, Depends(Requires("project.modify", somewhere=True))]
+MayDelete = Annotated[Subject, Depends(Requires("project.delete", somewhere=True))]
+
+
+def access_of(request: Request) -> AccessControl:
+    """Give the service."""
+    access: AccessControl = request.app.state.services.access
+    return access
+
+
+async def body(request: Request, model: type[M]) -> M:
+    """Read a body. Raises the 400s and 422s of the API."""
+    return validate(model, plain((await read_json_object(request)).value))
+
+
+async def changed(request: Request, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
+    """Change something in one transaction."""
+    return await access_of(request).change(subject, work)
+
+
+async def viewed(request: Request, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
+    """Read something in one transaction."""
+    return await access_of(request).view(subject, work)
+
+
+def listing(items: list[dict[str, Any]], following: str | None = None) -> Response:
+    """Answer with a page, or all of a list that is bounded."""
+    return JSONResponse({"items": items, "nextCursor": following})
+
+
+@router.get("", operation_id="list_projects", responses=LISTED)
+async def list_projects(request: Request, subject: MayList, limit: Limit = 500, cursor: Cursor = None) -> Response:
+    """List the tree of projects from the top: each project behind the one above it, neighbours by name.
+
+    `parentId` is null for the root, and where the caller may not know of the project above.
+    """
+    items = await viewed(request, subject, projects.tree)
+    start = 0
+    if cursor is not None:
+        last = decode_cursor("projects", cursor)
+        start = next((place + 1 for place, item in enumerate(items) if item["id"] == last), len(items))
+    end = start + limit
+    return listing(items[start:end], encode_cursor("projects", items[end - 1]["id"]) if end < len(items) else None)
+
+
+@router.post(
+    "",
+    operation_id="create_project",
+    status_code=201,
+    responses=MADE,
+    openapi_extra=body_of(schemas.NewProject),
+)
+async def create_project(request: Request, subject: MayCreate) -> Response:
+    """Make a project below another, with an administrators team that nobody is in yet."""
+    given = await body(request, schemas.NewProject)
+    project_id = await changed(request, subject, lambda connection, caller: projects.create(connection, caller, given))
+    return JSONResponse(await one(request, subject, project_id, "project.create"), 201)
+
+
+async def one(request: Request, subject: Subject, project_id: str, grant: str) -> dict[str, Any]:
+    """Write a project that the caller has a grant for."""
+    return await viewed(
+        request,
+        subject,
+        lambda connection, caller: projects.written(caller, projects.find(connection, caller, project_id, grant)),
+    )
+
+
+@router.get("/{project_id:segment}", operation_id="get_project", responses=LISTED)
+async def get_project(request: Request, subject: MayRead, project_id: str) -> Response:
+    """Give a project, with the grants that the caller has on it."""
+    return JSONResponse(await one(request, subject, project_id, "project.read"))
+
+
+@router.patch(
+    "/{project_id:segment}",
+    operation_id="update_project",
+    responses=CHANGED,
+    openapi_extra=body_of(schemas.ChangeProject),
+)
+async def update_project(request: Request, subject: MayModify, project_id: str) -> Response:
+    """Rename, describe or move a project.
+
+    Moving it takes everything below with it. It needs `project.administer` on the project that it leaves, as people
+    there lose it, and `project.create` where it goes. Teams and custom grants of projects that are not above it any
+    more lose what they had in it.
+    """
+    given = await body(request, schemas.ChangeProject)
+    await changed(request, subject, lambda connection, caller: projects.update(connection, caller, project_id, given))
+    # After a move the caller may have less on it; what it sent it may see.
+    fresh = await viewed(request, subject, lambda connection, caller: project_after(connection, caller, project_id))
+    return JSONResponse(fresh)
+
+
+def project_after(connection: Connection, caller: Subject, project_id: str) -> dict[str, Any]:
+    """Write a project that the caller has just changed."""
+    if caller.may("project.modify", project_id):
+        return projects.written(caller, projects.find(connection, caller, project_id, "project.modify"))
+    return {"id": project_id}
+
+
+@router.delete("/{project_id:segment}", operation_id="delete_project", status_code=204, responses=GONE)
+async def delete_project(request: Request, subject: MayDelete, project_id: str) -> Response:
+    """Remove a project that has no projects, environments or protected containers any more, with its teams."""
+    await changed(request, subject, lambda connection, caller: projects.delete(connection, caller, project_id))
+    return Response(status_code=204)
+
+
+@router.get("/{project_id:segment}/environments", operation_id="list_project_environments", responses=LISTED)
+async def list_environments(request: Request, subject: MayRead, project_id: str) -> Response:
+    """List the environments that are attached to a project itself."""
+    items = await viewed(
+        request, subject, lambda connection, caller: projects.environments(connection, caller, project_id)
+    )
+    return listing(items)
+
+
+@router.post(
+    "/{project_id:segment}/environments",
+    operation_id="add_project_environment",
+    status_code=201,
+    responses=MADE,
+    openapi_extra=body_of(schemas.AttachEnvironment),
+)
+async def attach_environment(request: Request, subject: MayModify, project_id: str) -> Response:
+    """Attach an environment: on one branch, or on all whose names begin with what stands before a `*`.
+
+    One branch counts before many, and a longer beginning before a shorter one. What nobody attached belongs to the
+    root project. It needs `project.administer` on the project that has the environment until now; that project loses
+    it when the branches are the same.
+    """
+    given = await body(request, schemas.AttachEnvironment)
+    item = await changed(
+        request, subject, lambda connection, caller: projects.attach(connection, caller, project_id, given)
+    )
+    return JSONResponse(item, 201)
+
+
+@router.delete(
+    "/{project_id:segment}/environments/{entry_id:segment}",
+    operation_id="remove_project_environment",
+    status_code=204,
+    responses=GONE,
+)
+async def detach_environment(request: Request, subject: MayModify, project_id: str, entry_id: str) -> Response:
+    """Detach an environment. Where another project gets it, that needs `project.administer`."""
+    await changed(
+        request, subject, lambda connection, caller: projects.detach(connection, caller, project_id, entry_id)
+    )
+    return Response(status_code=204)
+
+
+@router.get("/{project_id:segment}/containers", operation_id="list_included_containers", responses=LISTED)
+async def list_containers(request: Request, subject: MayRead, project_id: str) -> Response:
+    """List the containers that a project includes: its own, then those that it inherits, the nearest first."""
+    items = await viewed(request, subject, lambda connection, caller: projects.included(connection, caller, project_id))
+    return listing(items)
+
+
+@router.post(
+    "/{project_id:segment}/containers",
+    operation_id="add_included_container",
+    status_code=201,
+    responses=MADE,
+    openapi_extra=body_of(schemas.IncludeContainer),
+)
+async def include_container(request: Request, subject: MayModify, project_id: str) -> Response:
+    """Include a container that the caller may see: all environments of the project and below share it."""
+    given = await body(request, schemas.IncludeContainer)
+    item = await changed(
+        request, subject, lambda connection, caller: projects.include(connection, caller, project_id, given)
+    )
+    return JSONResponse(item, 201)
+
+
+@router.delete(
+    "/{project_id:segment}/containers/{entry_id:segment}",
+    operation_id="remove_included_container",
+    status_code=204,
+    responses=GONE,
+)
+async def exclude_container(request: Request, subject: MayModify, project_id: str, entry_id: str) -> Response:
+    """Do not include a container any more."""
+    await changed(
+        request, subject, lambda connection, caller: projects.exclude(connection, caller, project_id, entry_id)
+    )
+    return Response(status_code=204)

@@ -1,0 +1,397 @@
+"""Every route of the API, called by every kind of caller. A route that is not covered fails."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+
+from factories.access import MODULE
+from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, WORKFLOW
+from infraxys.server import app as application
+from infraxys.server.api import routers
+from infraxys.server.app import api_routes, build_app
+from infraxys.server.auth.grants import GRANTS
+from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires, declared
+from infraxys.server.auth.rate_limits import RateLimits
+from infraxys.server.settings import Settings
+from plugins.access import AccessServer
+
+ROUTES = [route for router in routers for route in api_routes(router)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `target` is the id in it that callers without rights must not be able to tell from any other."""
+
+    path: str
+    target: str
+    json: dict[str, Any] | None = None
+    also: tuple[str, ...] = ()  # grants that this needs beside the route's own
+
+    def with_unknown(self) -> "Call":
+        """Give the same call for something that does not exist."""
+        other = str(uuid.uuid4()) if len(self.target) == 36 else "nothing-1"
+        body = None if self.json is None else {key: self._swap(value, other) for key, value in self.json.items()}
+        return Call(self.path.replace(self.target, other), other, body)
+
+    def _swap(self, value: Any, other: str) -> Any:
+        return other if value == self.target else value
+
+
+class World:
+    """A server with a project, its parent, another project, an environment in it, and a run of that."""
+
+    def __init__(self, server: AccessServer) -> None:
+        self.server, self.make = server, server.make
+        self.parent = self.make.project(name="parent")
+        self.project = self.make.project(self.parent, name="project")
+        self.other = self.make.project(name="other")
+        self.make.attach(self.project, ENVIRONMENT)
+        self.administrator = self.make.user(is_administrator=True)
+        self._tokens: dict[Any, str] = {}
+        self.nobody = self.make.token(self.make.user())
+        self.everything = self.make.token(self.administrator)
+        run = self.ask("POST", Call(f"/instance/main/{INSTANCE}/files/true.sh/execute", INSTANCE, {}), self.everything)
+        self.run_id = run.json()["id"]
+
+    def holder(self, project_id: str, *grants: str) -> str:
+        """Give the token of somebody with grants on a project."""
+        key = (project_id, grants)
+        if key not in self._tokens:
+            self._tokens[key] = self.make.token(self.make.user(self.make.team(project_id, grants)))
+        return self._tokens[key]
+
+    def administrator_of(self, project_id: str) -> str:
+        """Give the token of a project's administrator."""
+        if project_id not in self._tokens:
+            self._tokens[project_id] = self.make.token(self.make.user(self.make.administrators_of(project_id)))
+        return self._tokens[project_id]
+
+    def scoped(self, *scopes: str) -> str:
+        """Give a narrow token of an administrator."""
+        if scopes not in self._tokens:
+            self._tokens[scopes] = self.make.token(self.administrator, list(scopes))
+        return self._tokens[scopes]
+
+    def ask(self, method: str, call: Call, token: str | None) -> httpx.Response:
+        """Send a request."""
+        return self.server.ask(method, call.path, token, call.json)
+
+
+@pytest.fixture(scope="module")
+def world(access_server: AccessServer) -> World:
+    return World(access_server)
+
+
+def run_call(suffix: str, method_body: dict[str, Any] | None = None) -> Callable[[World], Call]:
+    return lambda world: Call(f"/runs/{world.run_id}{suffix}", world.run_id, method_body)
+
+
+def project_call(suffix: str, body: dict[str, Any] | None = None, *also: str) -> Callable[[World], Call]:
+    return lambda world: Call(f"/projects/{world.project}{suffix}", world.project, body, also)
+
+
+def team_call(suffix: str, body: dict[str, Any] | None = None) -> Callable[[World], Call]:
+    def make(world: World) -> Call:
+        team = world.make.team(world.project)
+        return Call(f"/teams/{team}{suffix}", team, body)
+
+    return make
+
+
+def grant_call(suffix: str, body: dict[str, Any] | None = None) -> Callable[[World], Call]:
+    def make(world: World) -> Call:
+        grant = world.make.custom(world.project)
+        return Call(f"/grants/{grant}{suffix}", grant, body)
+
+    return make
+
+
+def delete_project(world: World) -> Call:
+    project = world.make.project(world.project)
+    return Call(f"/projects/{project}", project)
+
+
+def detach(world: World) -> Call:
+    entry = world.make.attach(world.project, ENVIRONMENT, f"some/{uuid.uuid4()}")
+    return Call(f"/projects/{world.project}/environments/{entry}", world.project)
+
+
+def exclude(world: World) -> Call:
+    call = Call(f"/projects/{world.project}/containers", world.project, CONTAINER_BODY)
+    entry = world.ask("POST", call, world.everything).json()["id"]
+    return Call(f"/projects/{world.project}/containers/{entry}", world.project)
+
+
+def add_member(world: World) -> Call:
+    team = world.make.team(world.project)
+    return Call(f"/teams/{team}/members/{world.make.user()}", team)
+
+
+def remove_member(world: World) -> Call:
+    team = world.make.team(world.project)
+    return Call(f"/teams/{team}/members/{world.make.user(team)}", team)
+
+
+def give(world: World) -> Call:
+    team = world.make.team(world.project)
+    return Call(f"/teams/{team}/grants", team, {"projectId": world.project, "grants": ["grant.modify"]})
+
+
+def take(world: World) -> Call:
+    team = world.make.team(world.project, ["run.list"])
+    return Call(f"/teams/{team}/grants/run.list?projectId={world.project}", team)
+
+
+def unprotect(world: World) -> Call:
+    grant = world.make.custom(world.project)
+    entry = world.make.protect(grant, ENVIRONMENT, f"container-{grant}")
+    return Call(f"/grants/{grant}/containers/{entry}", grant, also=(grant,))
+
+
+CONTAINER_BODY = {"module": MODULE, "branch": "main", "environmentId": ENVIRONMENT, "containerId": CONTAINER}
+ADHOC = {
+    "environmentGuid": ENVIRONMENT,
+    "actions": [{"containerGuid": CONTAINER, "instanceGuid": INSTANCE, "filename": "true.sh"}],
+}
+# How to call each route about something in a project, so that it works for who has the grant there.
+IN_PROJECT: dict[str, Callable[[World], Call]] = {
+    "execute_action": lambda _: Call(f"/instance/main/{INSTANCE}/files/true.sh/execute", INSTANCE, {}),
+    "execute_workflow": lambda _: Call(f"/environment/main/{ENVIRONMENT}/workflow/{WORKFLOW}/execute", ENVIRONMENT, {}),
+    "execute_adhoc": lambda _: Call("/environments/main/execute", ENVIRONMENT, ADHOC),
+    "list_runs": lambda world: Call("/runs", world.run_id),
+    "get_run": run_call(""),
+    "cancel_run": run_call("/cancel", {}),
+    "get_run_argument": run_call("/argument"),
+    "get_run_plan": run_call("/plan"),
+    "get_run_log": run_call("/log"),
+    "follow_run": run_call("/events"),
+    "list_projects": lambda world: Call("/projects", world.project),
+    "create_project": lambda world: Call(
+        "/projects", world.project, {"parentId": world.project, "name": str(uuid.uuid4())}
+    ),
+    "get_project": project_call(""),
+    "update_project": project_call("", {"description": "changed"}),
+    "delete_project": delete_project,
+    "list_project_environments": project_call("/environments"),
+    "add_project_environment": project_call(
+        "/environments", {"module": MODULE, "environmentId": ENVIRONMENT, "branch": "release/*"}
+    ),
+    "remove_project_environment": detach,
+    "list_included_containers": project_call("/containers"),
+    "add_included_container": project_call("/containers", CONTAINER_BODY, "environment.read"),
+    "remove_included_container": exclude,
+    "list_teams": lambda world: Call(f"/teams?projectId={world.project}", world.make.team(world.project)),
+    "create_team": lambda world: Call("/teams", world.project, {"projectId": world.project, "name": str(uuid.uuid4())}),
+    "get_team": team_call(""),
+    "update_team": team_call("", {"description": "changed"}),
+    "delete_team": team_call(""),
+    "list_team_members": team_call("/members"),
+    "add_team_member": add_member,
+    "remove_team_member": remove_member,
+    "list_team_grants": team_call("/grants"),
+    "add_team_grants": give,
+    "remove_team_grant": take,
+    "create_grant": lambda world: Call(
+        "/grants", world.project, {"projectId": world.project, "name": f"n{uuid.uuid4().hex}"}
+    ),
+    "get_grant": grant_call(""),
+    "update_grant": grant_call("", {"description": "changed"}),
+    "delete_grant": grant_call(""),
+    "list_protected_containers": grant_call("/containers"),
+    "add_protected_container": grant_call(
+        "/containers", {"module": MODULE, "environmentId": "some", "containerId": "other"}
+    ),
+    "remove_protected_container": unprotect,
+}
+LISTS = {"list_runs", "list_projects", "list_teams"}
+
+
+def grant_of(route: APIRoute) -> str:
+    needed = declared(route)
+    assert isinstance(needed, Requires)
+    return needed.grant
+
+
+def is_somewhere(route: APIRoute) -> bool:
+    needed = declared(route)
+    return isinstance(needed, Requires) and needed.somewhere
+
+
+def generic(route: APIRoute) -> Call:
+    """Call a route about the whole server: what it is about does not matter."""
+    path = route.path_format
+    for name in route.param_convertors:
+        path = path.replace(f"{{{name}}}", "x")
+    return Call(path, "x", {} if method_of(route) in {"POST", "PUT", "PATCH"} else None)
+
+
+def method_of(route: APIRoute) -> str:
+    return min(route.methods or ())
+
+
+def is_forbidden(answer: httpx.Response, grant: str) -> bool:
+    return answer.status_code == 403 and answer.json().get("grant") == grant
+
+
+def worked(answer: httpx.Response) -> bool:
+    """Whether the call was let in; runs that have ended cannot be cancelled any more."""
+    return answer.is_success or answer.json()["code"] == "already_finished"
+
+
+def name_of(route: APIRoute) -> str:
+    return f"{method_of(route)} {route.path_format}"
+
+
+IN_PROJECT_ROUTES = [route for route in ROUTES if is_somewhere(route)]
+SERVER_ROUTES = [
+    route for route in ROUTES if not isinstance(declared(route), Public) and not is_somewhere(route) and grant_of(route)
+]
+
+
+def test_every_operation_of_the_document_is_in_the_matrix(world: World) -> None:
+    document = world.ask("GET", Call("/openapi.json", ""), world.everything).json()
+    named = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    assert named <= {route.operation_id for route in ROUTES}
+    assert {route.operation_id for route in IN_PROJECT_ROUTES} == IN_PROJECT.keys()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a1_who_is_unknown_gets_401_and_nothing_else(world: World, route: APIRoute) -> None:
+    answer = world.ask(method_of(route), generic(route), None)
+    if isinstance(declared(route), Public):
+        assert answer.status_code != 401 or answer.json()["code"] != "unauthorized"
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "route",
+    [route for route in ROUTES if isinstance(declared(route), Requires) and grant_of(route) == SIGNED_IN],
+    ids=name_of,
+)
+def test_what_everybody_may_do_with_himself_needs_no_grant(world: World, route: APIRoute) -> None:
+    answer = world.ask(method_of(route), generic(route), world.nobody)
+    assert answer.status_code != 401
+    assert answer.status_code != 403 or answer.json()["code"] != "forbidden"
+
+
+@pytest.mark.parametrize("route", SERVER_ROUTES, ids=name_of)
+class TestWholeServer:
+    def test_refuses_who_has_not_the_grant_on_the_root_project(self, world: World, route: APIRoute) -> None:
+        grant = grant_of(route)
+        unrelated = next(other for other in GRANTS if other != grant)
+        for token in (
+            world.nobody,
+            world.holder(world.project, grant),
+            world.administrator_of(world.project),
+            world.holder("root", unrelated),
+            world.scoped(unrelated),
+        ):
+            assert is_forbidden(world.ask(method_of(route), generic(route), token), grant)
+
+    def test_lets_in_who_has_it_there(self, world: World, route: APIRoute) -> None:
+        grant = grant_of(route)
+        for token in (
+            world.holder("root", grant),
+            world.administrator_of("root"),
+            world.everything,
+            world.scoped(grant),
+        ):
+            answer = world.ask(method_of(route), generic(route), token)
+            assert answer.status_code != 401
+            assert not is_forbidden(answer, grant)
+
+
+@pytest.mark.parametrize("route", IN_PROJECT_ROUTES, ids=name_of)
+class TestInProject:
+    def test_refuses_who_has_the_grant_nowhere(self, world: World, route: APIRoute) -> None:
+        grant = grant_of(route)
+        unrelated = next(other for other in GRANTS if other != grant)
+        call = IN_PROJECT[str(route.operation_id)](world)
+        for token in (world.nobody, world.holder(world.project, unrelated), world.scoped(unrelated)):
+            for one in (call, call.with_unknown()):
+                assert is_forbidden(world.ask(method_of(route), one, token), grant)
+
+    def test_a2_tells_who_has_it_elsewhere_nothing(self, world: World, route: APIRoute) -> None:
+        call = IN_PROJECT[str(route.operation_id)](world)
+        unknown = call.with_unknown()
+        for token in (world.holder(world.other, grant_of(route), *call.also), world.administrator_of(world.other)):
+            answer = world.ask(method_of(route), call, token)
+            if route.operation_id in LISTS:
+                assert answer.status_code == 200
+                assert call.target not in answer.text
+                continue
+            assert answer.status_code == 404
+            same = world.ask(method_of(route), unknown, token)
+            assert answer.text.replace(call.target, "") == same.text.replace(unknown.target, "")
+
+    def test_lets_in_who_has_it_there_or_above(self, world: World, route: APIRoute) -> None:
+        grant = grant_of(route)
+        make = IN_PROJECT[str(route.operation_id)]
+        for place in (world.project, world.parent, "root"):
+            call = make(world)
+            answer = world.ask(method_of(route), call, world.holder(place, grant, *call.also))
+            assert worked(answer), answer.text
+            if route.operation_id in LISTS:
+                assert call.target in answer.text
+
+    def test_lets_in_administrators(self, world: World, route: APIRoute) -> None:
+        make = IN_PROJECT[str(route.operation_id)]
+        for token in (
+            world.administrator_of(world.project),
+            world.administrator_of(world.parent),
+            world.administrator_of("root"),
+            world.everything,
+        ):
+            answer = world.ask(method_of(route), make(world), token)
+            assert worked(answer), answer.text
+
+    def test_b4_a_token_does_what_its_scopes_and_its_owner_may_both(self, world: World, route: APIRoute) -> None:
+        grant = grant_of(route)
+        call = IN_PROJECT[str(route.operation_id)](world)
+        allowed = world.ask(method_of(route), call, world.scoped(grant, *call.also))
+        assert worked(allowed), allowed.text
+        owner = world.make.user(world.make.team(world.project, ["run.list"]))
+        wider = world.make.token(owner, sorted({"run.list", grant}))
+        if grant != "run.list":
+            call = IN_PROJECT[str(route.operation_id)](world)
+            assert is_forbidden(world.ask(method_of(route), call, wider), grant)
+
+
+class TestDenyByDefault:
+    def application_with(self, monkeypatch: pytest.MonkeyPatch, router: APIRouter) -> None:
+        class Services:
+            settings = Settings()
+            rate_limits = RateLimits(settings)
+
+            def lifespan(self, app: object) -> Any: ...
+
+        monkeypatch.setattr(application, "routers", (*routers, router))
+        build_app(Services())
+
+    def test_a_route_without_a_declaration_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        router = APIRouter()
+        router.add_api_route("/api/v1/new", lambda: None, operation_id="get_new")
+        with pytest.raises(ValueError, match="exactly one permission"):
+            self.application_with(monkeypatch, router)
+
+    def test_a_route_that_loses_its_declaration_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def handler(subject: Any = Depends(Requires("server.read"))) -> None: ...  # noqa: B008 - as FastAPI has it
+
+        router = APIRouter()
+        router.add_api_route("/api/v1/new", handler, operation_id="get_new")
+        self.application_with(monkeypatch, router)
+        (route,) = api_routes(router)
+        route.dependant.dependencies.clear()
+        with pytest.raises(ValueError, match="exactly one permission"):
+            self.application_with(monkeypatch, router)
+
+    def test_a_grant_that_nobody_can_have_cannot_be_asked_for(self) -> None:
+        with pytest.raises(ValueError, match="unknown grant"):
+            Requires("run.exectue", somewhere=True)
