@@ -1,4 +1,12 @@
 """Fixtures that every part may use."""
 
 # One that uses another comes behind it.
-pytest_plugins = ["plugins.postgres", "plugins.sandbox", "plugins.server", "plugins.accounts", "plugins.access"]
+pytest_plugins = [
+    "plugins.postgres",
+    "plugins.sandbox",
+    "plugins.server",
+    "plugins.accounts",
+    "plugins.access",
+    "plugins.oidc",
+    "plugins.chromium",
+]

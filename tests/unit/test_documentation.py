@@ -29,3 +29,5 @@ def test_documents_that_the_readme_names_exist() -> None:
 def test_the_lock_files_name_no_host() -> None:
     for path in (ROOT / "requirements").glob("*.txt"):
         assert "://" not in path.read_text()
+    for path in (ROOT / "tests" / "plugins").glob("*/package-lock.json"):
+        assert "resolved" not in path.read_text()

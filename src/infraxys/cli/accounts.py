@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from infraxys.cli.api import Api, segment
 from infraxys.cli.local import DataDir, open_database, token_key
 from infraxys.cli.output import Failed, print_json, print_table
+from infraxys.cli.server_commands import settings_from
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,11 +41,19 @@ def create_user(
     admin: Annotated[bool, typer.Option("--admin", help="With every grant.")] = False,
     service: Annotated[bool, typer.Option("--service", help="For a program: has tokens, cannot sign in.")] = False,
     password_stdin: PasswordStdin = False,
+    openid_subject: Annotated[
+        str | None, typer.Option(help="For the person of the OpenID provider with this `sub`.")
+    ] = None,
     data_dir: DataDir = None,
     server: Server = None,
     token: Token = None,
 ) -> None:
     """Create an account. Example: infraxys user create ada --password-stdin."""
+    if openid_subject is not None:
+        if service or password_stdin or server:
+            raise Failed("--openid-subject goes with --admin and --data-dir only", 2)
+        create_openid_user(name, openid_subject, data_dir, admin=admin)
+        return
     if service and password_stdin:
         raise Failed("a service account has no password", 2)
     kind = "service" if service else "local"
@@ -61,6 +71,22 @@ def create_user(
                 connection, name, kind=kind, is_administrator=admin, password_hash=password_hash
             ),
         )
+    print(f"User {name} was created.")
+
+
+def create_openid_user(name: str, subject: str, data_dir: Path | None, *, admin: bool) -> None:
+    """Create an account for a person of the OpenID provider before they sign in. Raises Failed."""
+    from infraxys.server.auth import users
+    from infraxys.server.auth.openid.accounts import link
+
+    issuer = settings_from(data_dir=data_dir).oidc_issuer
+    if issuer is None:
+        raise Failed("there is no OpenID provider in the settings: set INFRAXYS_OIDC_ISSUER", 2)
+
+    def create(connection: Any) -> None:
+        link(connection, users.create_user(connection, name, is_administrator=admin), issuer, subject)
+
+    write(data_dir, create)
     print(f"User {name} was created.")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from infraxys.cli import credentials
 from infraxys.cli.output import Failed
 
 DEFAULT_URL = "https://localhost:8444"
@@ -20,11 +21,16 @@ def segment(text: str) -> str:
 
 
 class Api:
-    """A connection to a server. The self-signed certificate of this machine's own server is accepted."""
+    """A connection to a server. The self-signed certificate of this machine's own server is accepted.
 
-    def __init__(self, server: str | None, token: str | None) -> None:
-        self.url = server or os.environ.get("INFRAXYS_URL") or DEFAULT_URL
-        self._token = token or os.environ.get("INFRAXYS_TOKEN")
+    Credentials are the given token, else INFRAXYS_TOKEN, else, unless `stored` is False, what `infraxys login` stored.
+    """
+
+    def __init__(self, server: str | None, token: str | None, *, stored: bool = True) -> None:
+        known = None if server or os.environ.get("INFRAXYS_URL") else credentials.last_server()
+        self.url = (server or os.environ.get("INFRAXYS_URL") or known or DEFAULT_URL).rstrip("/")
+        token = token or (os.environ.get("INFRAXYS_TOKEN") if stored else None)
+        self._authorization = f"token {token}" if token else credentials.authorization(self.url) if stored else None
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Failed(f"'{self.url}' is not the URL of a server, as {DEFAULT_URL} is", 2)
@@ -44,8 +50,8 @@ class Api:
     ) -> http.client.HTTPResponse:
         """Send a request and give the answer. Raises Failed for refusals and for servers that do not answer."""
         sent = {"Content-Type": "application/json", **(headers or {})}
-        if self._token:
-            sent["Authorization"] = f"token {self._token}"
+        if self._authorization:
+            sent["Authorization"] = self._authorization
         try:
             self._connection.request(method, f"/api/v1{path}", body, sent)
             response = self._connection.getresponse()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infraxys import __version__
-from infraxys.cli import accounts, local, remote, server_commands
+from infraxys.cli import accounts, local, login, remote, server_commands
 
 app = typer.Typer(
     name="infraxys",
@@ -20,6 +20,7 @@ server_commands.register(app)
 local.register(app)
 accounts.register(app)
 remote.register(app)
+login.register(app)
 
 
 @app.command()

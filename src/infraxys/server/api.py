@@ -2,6 +2,7 @@
 
 from infraxys.server import health, reference
 from infraxys.server.accounts import endpoints as accounts
+from infraxys.server.accounts import openid_endpoints as openid
 from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
 from infraxys.server.modules import endpoints as modules
@@ -18,6 +19,7 @@ routers = (
     accounts.router,
     tokens.router,
     users.router,
+    openid.router,
     projects.router,
     teams.router,
     grants.router,

@@ -24,6 +24,7 @@ from infraxys.server.accounts.service import Accounts
 from infraxys.server.auth import setup
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
+from infraxys.server.auth.openid.service import OpenId
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.catalog.catalog import Catalog
@@ -45,6 +46,7 @@ class Services:
     authenticator: Authenticator
     access: AccessControl
     accounts: Accounts
+    openid: OpenId | None
     catalog: Catalog
     modules: Modules
     runs: Runs
@@ -86,6 +88,10 @@ class Services:
         self.accounts = Accounts(
             self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
         )
+        self.openid = await asyncio.to_thread(self._make_openid)
+        if self.openid is not None:
+            self.authenticator.bearers.append(self.openid.bearer)
+            self.openid.watch.start()
         self.store = ModuleStore(folder.modules, folder.work / "modules", settings.schemes)
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
@@ -100,6 +106,15 @@ class Services:
         await asyncio.to_thread(self.runs.reconcile)
         await asyncio.to_thread(self._reaper.start)
         self._on_ready(self)
+
+    def _make_openid(self) -> OpenId | None:
+        """Make sign-in by the OpenID provider, where one is set. Raises OSError when a file of it cannot be read."""
+        settings = self.settings
+        if settings.oidc_issuer is None or settings.mode == "developer":
+            return None
+        public_url = settings.public_url or f"https://localhost:{settings.port}"
+        key = self.folder.keys / "openid.key"
+        return OpenId(settings, settings.oidc_issuer, self.database, key, public_url.rstrip("/"))
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
@@ -191,6 +206,8 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        if self.openid is not None:
+            await self.openid.watch.stop()
         await asyncio.to_thread(self.accounts.close)
         await asyncio.to_thread(self.database.close)
 

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from infraxys.server.auth.openid.options import OpenIdOptions
+
 
 def default_data_dir() -> Path:
     """Give /var/lib/infraxys for root, the user's data folder for others."""
@@ -22,7 +24,7 @@ def default_slots() -> int:
     return max(16, 8 * (os.cpu_count() or 1))
 
 
-class Settings(BaseSettings):
+class Settings(OpenIdOptions):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")

@@ -59,12 +59,14 @@ async def create_session(request: Request) -> Response:
     return response
 
 
-@router.delete("/session", operation_id="delete_session", status_code=204, responses=REFUSALS)
+@router.delete("/session", operation_id="delete_session", status_code=204, responses={**OK, **REFUSALS})
 async def delete_session(request: Request, subject: Known) -> Response:
-    """Sign out."""
+    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider."""
     user_id, session_id = person(subject, "signing out"), subject.session_id or ""
+    openid = request.app.state.services.openid
+    logout_url = await openid.logout_url(session_id) if openid is not None else None
     await accounts_of(request).database.awrite(lambda connection: sessions.end(connection, user_id, session_id))
-    response = Response(status_code=204)
+    response = Response(status_code=204) if logout_url is None else JSONResponse({"logoutUrl": logout_url})
     sessions.clear_cookie(response)
     return response
 

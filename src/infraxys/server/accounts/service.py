@@ -52,19 +52,25 @@ class Accounts:
         def write(connection: Connection) -> str:
             if fresh is not None:
                 users.set_password(connection, user_id, fresh, end_sessions=False)
-            return self._start_session(connection, user_id, address, user_agent, cookie)
+            return self.start_session(connection, user_id, address, user_agent, cookie)
 
         return await self.database.awrite(write)
 
-    def _start_session(
-        self, connection: Connection, user_id: str, address: str, user_agent: str, cookie: str | None
+    def start_session(
+        self,
+        connection: Connection,
+        user_id: str,
+        address: str,
+        user_agent: str,
+        cookie: str | None,
+        lifetime: timedelta | None = None,
     ) -> str:
         """Start a session and end the one that the browser had, whoever's it was."""
         parsed = sessions.parse(cookie or "")
         old = sessions.find(connection, parsed[0]) if parsed else None
         if parsed and old is not None and sessions.is_usable(old, parsed[1], utc_now(), self.session_idle):
             sessions.end(connection, old["user_id"], parsed[0])
-        return sessions.create(connection, user_id, address, user_agent, self.session_lifetime)
+        return sessions.create(connection, user_id, address, user_agent, lifetime or self.session_lifetime)
 
     def _attempt(self, name: str, address: str) -> None:
         wait = self.attempts.begin(name, address)
@@ -81,7 +87,7 @@ class Accounts:
             if not setup.use(connection, given.token):
                 raise SetUpRefused
             user_id = users.create_user(connection, given.name, is_administrator=True, password_hash=password_hash)
-            return user_id, self._start_session(connection, user_id, address, user_agent, None)
+            return user_id, self.start_session(connection, user_id, address, user_agent, None)
 
         try:
             return await self.database.awrite(write)

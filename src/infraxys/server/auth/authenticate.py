@@ -80,6 +80,7 @@ class Authenticator:
         for verifier in self.bearers if scheme.lower() == "bearer" else ():
             subject = await verifier.verify(credentials)
             if subject is not None:
+                self._charge(connection, subject.user_id or "")
                 return subject
         raise Unauthorized
 

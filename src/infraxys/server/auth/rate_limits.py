@@ -20,6 +20,7 @@ CALLERS = 50_000
 WINDOW_SECONDS = 60
 # Where secrets are tried: only as fast as people type.
 SIGN_IN_PATHS = frozenset({f"{API}/session", f"{API}/setup", f"{API}/me/password"})
+CALLBACK_PATH = f"{API}/login/openid/callback"
 ACTION_PATHS = f"{API}/actions/"
 Kind = Literal["address", "token"]
 
@@ -95,6 +96,8 @@ def path_class(scope: Any) -> str:
     path: str = scope["path"]
     if path in SIGN_IN_PATHS:
         return "sign-in" if scope.get("method") in {"POST", "PUT"} else ""
+    if path == CALLBACK_PATH:
+        return "sign-in"
     return "actions" if path.startswith(ACTION_PATHS) else ""
 
 

@@ -94,6 +94,36 @@ setup_links = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+openid_accounts = Table(
+    "openid_accounts",
+    metadata,
+    # What the OpenID provider says about a person with an account of it.
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    # JSON list of the groups it named, and when it did (seconds since 1970): what is older changes nothing
+    Column("groups", Text, nullable=False),
+    Column("groups_issued_at", Integer, nullable=False),
+    # Access tokens issued up to then (seconds since 1970) are refused: the provider took the sign-in back.
+    Column("refused_until", Integer),
+)
+
+openid_sessions = Table(
+    "openid_sessions",
+    metadata,
+    Column("session_id", String(22), ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    # The provider's refresh token and ID token, encrypted under the key file openid.key
+    Column("sealed", LargeBinary, nullable=False),
+    Column("confirmed_at", UtcDateTime, nullable=False),
+    Column("refresh_at", UtcDateTime, nullable=False, index=True),
+)
+
+openid_used_states = Table(
+    "openid_used_states",
+    metadata,
+    # SHA-256 of the `state` of a sign-in that was answered: each is good for one answer.
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
 projects = Table(
     "projects",
     metadata,
