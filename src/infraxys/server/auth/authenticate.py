@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from starlette.requests import HTTPConnection
 
 from infraxys.kit.clock import utc_now
-from infraxys.server.auth import sessions, tokens
+from infraxys.server.auth import run_tokens, sessions, tokens
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.subject import Subject
@@ -77,6 +77,9 @@ class Authenticator:
         parsed = tokens.parse(credentials)
         if parsed is not None:
             return await self._by_token(connection, *parsed)
+        of_run = run_tokens.parse(credentials)
+        if of_run is not None:
+            return await self._by_run(connection, *of_run)
         for verifier in self.bearers if scheme.lower() == "bearer" else ():
             subject = await verifier.verify(credentials)
             if subject is not None:
@@ -98,6 +101,16 @@ class Authenticator:
         return subject_of(
             row, "token", token_id=token_id, scopes=None if scopes is None else frozenset(json.loads(scopes))
         )
+
+    async def _by_run(self, connection: HTTPConnection, run_id: str, proof: str) -> Subject:
+        if not run_tokens.is_genuine(self._key, run_id, proof):
+            raise Unauthorized
+        row = await self._database.alookup(lambda database: run_tokens.find(database, run_id))
+        subject = run_tokens.subject_of(row, self._local)
+        if subject is None:
+            raise Unauthorized
+        self._charge(connection, run_id)
+        return subject
 
     async def _by_session(self, connection: HTTPConnection, session_id: str, secret: str) -> Subject:
         row = await self._database.alookup(lambda database: sessions.find(database, session_id))
