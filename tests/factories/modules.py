@@ -22,6 +22,8 @@ SCRIPTS = {
     "run.py": "#!/usr/bin/env python3\nimport json, os, sys\n"
     "print(json.dumps({'greeting': os.environ['greeting'], 'cwd': os.getcwd()}))\nsys.exit(0)\n",
     "count.sh": "echo once >> /dev/stdout\n",
+    "code.py": "#!/usr/bin/env python3\nimport json\n"
+    "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",
 }
 
 

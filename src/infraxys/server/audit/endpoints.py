@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -76,8 +77,7 @@ async def every_line(database: Database) -> AsyncIterator[str]:
     end = await database.aread(checkpoint)
     after, previous = 0, GENESIS
     while after < end.sequence:
-        limit = min(trail.PAGE, end.sequence - after)
-        rows = await database.aread(lambda connection, behind=after, most=limit: page_after(connection, behind, most))
+        rows = await database.aread(partial(page_after, after=after, limit=min(trail.PAGE, end.sequence - after)))
         if not rows:
             return
         text, previous = export_lines(rows, previous)

@@ -8,13 +8,14 @@ found with a checkpoint that was kept somewhere else.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import timestamp, utc_now
 from infraxys.server.audit.origin import Origin, current
@@ -29,6 +30,7 @@ MAX_TEXT = 300
 MAX_ITEMS = 50
 # Any number, the same for every process that writes to one database.
 LOCK = 7236020
+Row = Mapping[str, Any] | RowMapping
 _SECRET = re.compile(r"if[xr]_[0-9A-Za-z]+_[0-9A-Za-z_]*")
 _CHECKPOINT = re.compile(r"(\d{1,18}):([0-9a-f]{64})\Z")
 _table = audit_records.c
@@ -142,7 +144,7 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, Any]:
     """Give a record as the API answers it."""
     return {
         "sequence": row["sequence"],
@@ -160,7 +162,7 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def seal(row: Mapping[str, Any], previous: str) -> str:
+def seal(row: Row, previous: str) -> str:
     """Give the hash of a record behind another one."""
     return hashlib.sha256(canonical({**as_json(row), "previousHash": previous}).encode()).hexdigest()
 
@@ -207,7 +209,7 @@ def checkpoint(connection: Connection) -> Checkpoint:
     return Checkpoint(0, GENESIS) if last is None else Checkpoint(last.sequence, last.hash)
 
 
-def page_after(connection: Connection, after: int, limit: int = PAGE) -> Sequence[Mapping[str, Any]]:
+def page_after(connection: Connection, after: int, limit: int = PAGE) -> Sequence[Row]:
     """Give records in their order, those behind a sequence number."""
     return connection.execute(_AFTER, {"after": after, "limit": limit}).mappings().all()
 
@@ -215,15 +217,15 @@ def page_after(connection: Connection, after: int, limit: int = PAGE) -> Sequenc
 Reader = Callable[[Callable[[Connection], Any]], Any]
 
 
-def walk(read: Reader) -> Iterator[Mapping[str, Any]]:
+def walk(read: Reader) -> Iterator[Row]:
     """Give every record in its order, a page at a time; `read` runs a function with a connection."""
     after = 0
-    while rows := read(lambda connection, behind=after: page_after(connection, behind)):
+    while rows := read(partial(page_after, after=after)):
         yield from rows
         after = rows[-1]["sequence"]
 
 
-def export_lines(rows: Sequence[Mapping[str, Any]], previous: str) -> tuple[str, str]:
+def export_lines(rows: Sequence[Row], previous: str) -> tuple[str, str]:
     """Write records as NDJSON, each with both hashes; gives the text and the hash that goes on."""
     lines = []
     for row in rows:
@@ -232,7 +234,7 @@ def export_lines(rows: Sequence[Mapping[str, Any]], previous: str) -> tuple[str,
     return "".join(f"{line}\n" for line in lines), previous
 
 
-def verify(rows: Iterator[Mapping[str, Any]], kept: Checkpoint | None = None) -> Verdict:
+def verify(rows: Iterable[Row], kept: Checkpoint | None = None) -> Verdict:
     """Check a chain from its first record to its last, and that it holds the record that was kept."""
     end = Checkpoint(0, GENESIS)
     for row in rows:

@@ -154,5 +154,5 @@ def sync_groups(connection: Connection, user_id: str, groups: set[str]) -> None:
     if rows:
         connection.execute(team_members.insert(), rows)
     if current != wanted:
-        changes = {"joined": wanted - current, "left": current - wanted}
+        changes: dict[str, Any] = {"joined": wanted - current, "left": current - wanted}
         record(connection, "team_member.sync", f"user/{user_id}", **changes)

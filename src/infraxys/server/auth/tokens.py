@@ -127,7 +127,7 @@ def create_token(
             expires_at=expires_at,
         )
     )
-    given = {"user": user_id, "name": name, "scopes": scopes, "expires_at": timestamp(expires_at)}
+    given: dict[str, Any] = {"user": user_id, "name": name, "scopes": scopes, "expires_at": timestamp(expires_at)}
     record(connection, "token.create", f"token/{token_id}", **given)
     return NewToken(token_id, text)
 
