@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-
 from infraxys.server.audit.origin import Origin
 from infraxys.server.audit.refusals import MAX_KINDS, Refusals
 from infraxys.server.audit.trail import AuditFilter, list_records
@@ -53,5 +52,3 @@ def test_many_addresses_do_not_fill_the_disk(database: Database) -> None:
     found = after(database, lambda refusals: [refuse(refusals, f"2001:db8::{n:x}") for n in range(5_000)] and None)
     assert len(found) == MAX_KINDS + 1
     assert found[-1]["details"]["count"] == 5_000 - MAX_KINDS
-
-

@@ -219,7 +219,9 @@ def test_b01_tokens_are_masked_wherever_they_are_put(database: Database) -> None
     secret = f"ifx_{'a' * 16}_{'b' * 43}_cccccc"
     of_run = f"ifr_{'0' * 32}_{'b' * 43}_cccccc"
     write(database, name=secret, list=[f"x{of_run}y"], nested={"deep": secret})
-    database.write_now(lambda connection: record(connection, "thing.make", secret, origin=Origin("x", None, None, secret)))
+    database.write_now(
+        lambda connection: record(connection, "thing.make", secret, origin=Origin("x", None, None, secret))
+    )
     text, _ = export_lines(list(walk(database.read_now)), GENESIS)
     assert "b" * 43 not in text
     assert text.count("[token]") == 5
@@ -235,9 +237,7 @@ class TestFilters:
             ("run.end", "run/1", "failed", None),
         ):
             origin = Origin("192.0.2.1", None, who and f"id-{who}", who)
-            database.write_now(
-                lambda c, a=action, t=target, r=result, o=origin: record(c, a, t, result=r, origin=o)
-            )
+            database.write_now(lambda c, a=action, t=target, r=result, o=origin: record(c, a, t, result=r, origin=o))
 
     @pytest.mark.parametrize(
         ("wanted", "found"),
