@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import new_id, utc_now
@@ -47,7 +48,7 @@ class AccessFactory:
             )
             connection.execute(
                 teams.insert().values(
-                    id=f"a-{project_id[-30:]}",
+                    id=new_id(),
                     project_id=project_id,
                     name="administrators",
                     name_key="administrators",
@@ -79,7 +80,9 @@ class AccessFactory:
 
     def administrators_of(self, project_id: str) -> str:
         """Give the id of a project's administrators team."""
-        return "root-administrators" if project_id == "root" else f"a-{project_id[-30:]}"
+        query = sa.select(teams.c.id).where(teams.c.project_id == project_id, teams.c.is_administrators)
+        found: str = self.database.read_now(lambda connection: connection.execute(query).scalar_one())
+        return found
 
     def user(self, *team_ids: str, is_administrator: bool = False) -> str:
         """Make an account that is in teams; gives its id."""

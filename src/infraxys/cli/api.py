@@ -30,7 +30,8 @@ class Api:
         known = None if server or os.environ.get("INFRAXYS_URL") else credentials.last_server()
         self.url = (server or os.environ.get("INFRAXYS_URL") or known or DEFAULT_URL).rstrip("/")
         token = token or (os.environ.get("INFRAXYS_TOKEN") if stored else None)
-        self._authorization = f"token {token}" if token else credentials.authorization(self.url) if stored else None
+        self._is_stored = stored and not token
+        self._authorization = credentials.authorization(self.url) if self._is_stored else token and f"token {token}"
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Failed(f"'{self.url}' is not the URL of a server, as {DEFAULT_URL} is", 2)
@@ -50,16 +51,22 @@ class Api:
     ) -> http.client.HTTPResponse:
         """Send a request and give the answer. Raises Failed for refusals and for servers that do not answer."""
         sent = {"Content-Type": "application/json", **(headers or {})}
-        if self._authorization:
-            sent["Authorization"] = self._authorization
-        try:
-            self._connection.request(method, f"/api/v1{path}", body, sent)
-            response = self._connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise Failed(f"the server at {self.url} does not answer: {error}") from error
+        response = self._send(method, path, body, sent)
+        if response.status == 401 and self._is_stored and (self._authorization or "").startswith("Bearer "):
+            response.read()
+            self._authorization = credentials.authorization(self.url, self._authorization)
+            response = self._send(method, path, body, sent)
         if response.status >= 400:
             raise Failed(explain(response.status, response.read()))
         return response
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        credentials_header = {"Authorization": self._authorization} if self._authorization else {}
+        try:
+            self._connection.request(method, f"/api/v1{path}", body, {**headers, **credentials_header})
+            return self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"the server at {self.url} does not answer: {error}") from error
 
     def call(self, method: str, path: str, value: object = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send JSON and give JSON."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infraxys import __version__
+from infraxys.engine.lint import lint
 from infraxys.engine.pins import Pins
 from infraxys.engine.render import generate
 from infraxys.engine.world import World
@@ -44,7 +45,8 @@ def check_module(path: Path) -> Checked:
         for environment_id in snapshot.environments:
             generation = generate(world, environment_id)
             actions += len(generation.actions)
-            problems += [problem for problem in generation.problems if problem not in problems]
+            found = [*generation.problems, *lint(world.environment(environment_id), generation)]
+            problems += [problem for problem in found if problem not in problems]
         return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
 
 

@@ -96,22 +96,30 @@ def remove(server: str) -> None:
         _write(value)
 
 
-def authorization(server: str) -> str | None:
-    """Give the value of the Authorization header for a server, refreshed when it has to be. Raises Failed."""
+def authorization(server: str, refused: str | None = None) -> str | None:
+    """Give the value of the Authorization header for a server, refreshed when it has to be. Raises Failed.
+
+    `refused` is a value that the server did not accept: a new one is fetched though the old one is not expired.
+    """
     entry = find(server)
     if entry is None:
         return None
     if "token" in entry:
         return f"token {entry['token']}"
-    if entry["expiresAt"] - time.time() < REFRESH_BEFORE_SECONDS:
+    if _is_old(entry, refused):
         with _locked():
             value = _read()
             entry = value["servers"].get(server)
             if entry is None:
                 return None
-            if entry["expiresAt"] - time.time() < REFRESH_BEFORE_SECONDS:
+            if _is_old(entry, refused):  # and no other command was faster
                 from infraxys.cli.device import refresh
 
                 entry = value["servers"][server] = refresh(entry, server)
                 _write(value)
     return f"Bearer {entry['accessToken']}"
+
+
+def _is_old(entry: dict[str, Any], refused: str | None) -> bool:
+    expires_at: float = entry["expiresAt"]
+    return expires_at - time.time() < REFRESH_BEFORE_SECONDS or refused == f"Bearer {entry['accessToken']}"

@@ -23,7 +23,10 @@ def settings_from(**options: Any) -> Any:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except (ValidationError, OSError, ValueError) as error:
         said = error.errors()[0] if isinstance(error, ValidationError) else None
-        message = f"{'.'.join(str(part) for part in said['loc'])}: {said['msg']}" if said else str(error)
+        parts = (
+            [*(str(part) for part in said["loc"]), said["msg"].removeprefix("Value error, ")] if said else [str(error)]
+        )
+        message = ": ".join(parts)
         raise Failed(f"a setting is wrong: {message}", 2) from error
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -104,6 +105,16 @@ class _Cursor(sqlite3.Cursor):
 _BEGIN_TO_WRITE = {"INSERT", "UPDATE", "DELETE", "REPLAC", "BEGIN "}
 
 
+KNOWS_FRACTIONS = (3, 42)  # the SQLite whose unixepoch() takes 'subsec', which DBOS expects from Python 3.12 on
+
+
+def _unixepoch(modifier: str) -> float:
+    """Stand in for unixepoch('subsec') where SQLite is older."""
+    if modifier != "subsec":
+        raise ValueError(modifier)
+    return time.time()
+
+
 def sqlite_engine(url: URL) -> sa.Engine:
     """Open the engine's SQLite database: WAL, safe against loss of power, one transaction writing at a time."""
     turn = threading.Lock()
@@ -115,6 +126,8 @@ def sqlite_engine(url: URL) -> sa.Engine:
         connection.isolation_level = "IMMEDIATE"
         for statement in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {statement}")
+        if sqlite3.sqlite_version_info < KNOWS_FRACTIONS:
+            connection.create_function("unixepoch", 1, _unixepoch)
         return connection
 
     path = url.database or ""

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Iterator, Mapping
 
+from cachetools import LRUCache, cached
+
 from infraxys import velocity
 from infraxys.engine.objects import (
     CONSTANTS,
@@ -17,6 +19,7 @@ from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
 
 ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages
 MAX_CHAIN = 60  # attributes that refer to attributes that refer to ...
+MAX_COMPILED = 8 * 1024 * 1024  # characters of templates that are kept compiled
 
 
 class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
@@ -25,6 +28,12 @@ class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
     def __init__(self, view: InstanceView, name: str, cause: velocity.VelocityError) -> None:
         super().__init__(str(cause))
         self.view, self.name, self.cause = view, name, cause
+
+
+@cached(LRUCache(MAX_COMPILED, getsizeof=lambda template: template.length), lock=threading.Lock())
+def compile_once(text: str, name: str) -> velocity.Template:
+    """Compile a template, or give the one of before: modules have few texts and many instances."""
+    return velocity.compile(text, name)
 
 
 class Evaluator:
@@ -93,7 +102,7 @@ class Evaluator:
         chain.append(step)
         try:
             context = InstanceContext(view, view.container, Scope(self, Reads()))
-            return velocity.compile(raw, ATTRIBUTE_TEMPLATE).render(context, strict=self.strict).text
+            return compile_once(raw, ATTRIBUTE_TEMPLATE).render(context, strict=self.strict).text
         except velocity.VelocityError as error:
             raise AttributeFailed(view, name, error) from error
         finally:
@@ -128,6 +137,8 @@ class InstanceContext(Mapping[str, object]):
     """The names of one render: the built-in objects, then attributes by scope, then velocity names. Lazy."""
 
     KEY = ("names",)
+    # What is there beside attributes and velocity names.
+    NAMES = frozenset({*CONSTANTS, "String", "Integer", "instance", "container", "environment", "instance_label"})
 
     def __init__(self, view: InstanceView, container: ContainerView, scope: Scope) -> None:
         self._view, self._container, self._scope = view, container, scope

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ClassVar, Protocol, TypeVar, cast
 
+from infraxys import velocity
 from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
 from infraxys.spec.models import PacketAttribute
 
@@ -636,6 +637,33 @@ class VelocityUtils(HostObject):
         return ",".join(f'"{part.strip()}"' for part in text.split(",") if part.strip())
 
 
+class VelocityContext(HostObject):
+    """`$velocityContext`: the variables of the render by name, those that the template has set among them."""
+
+    VTL_METHODS = frozenset({"get", "put", "containsKey"})
+
+    key = ("velocityContext",)
+
+    def __init__(self, live: velocity.LiveScope | None = None) -> None:
+        self._live = live
+
+    def vtl_bind(self, live: velocity.LiveScope) -> "VelocityContext":
+        """Give the one of a running render."""
+        return VelocityContext(live)
+
+    def get(self, name: object) -> object:
+        """Give a variable; null when there is none."""
+        return self._live.get(str(name)) if self._live else None
+
+    def put(self, name: object, value: object) -> object:
+        """Set a variable; gives the value before."""
+        return self._live.put(str(name), value) if self._live else None
+
+    def containsKey(self, name: object) -> bool:
+        """Whether there is a variable of the name."""
+        return self._live is not None and self._live.contains(str(name))
+
+
 def choose(name: str, value: str | None, default: object, where: str) -> object:
     """Apply the rules of `getAttribute`'s second argument."""
     if isinstance(default, bool):
@@ -664,4 +692,9 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-CONSTANTS: Mapping[str, object] = {"D": "$", "velocityUtils": VelocityUtils(), "velocityService": VelocityUtils()}
+CONSTANTS: Mapping[str, object] = {
+    "D": "$",
+    "velocityUtils": VelocityUtils(),
+    "velocityService": VelocityUtils(),
+    "velocityContext": VelocityContext(),
+}

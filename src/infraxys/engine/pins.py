@@ -48,6 +48,10 @@ class Pins(Mapping[BranchPath, Snapshot]):
         """Give the commits of everything that was read."""
         return {path: snapshot.commit for path, snapshot in self._loaded.items()}
 
+    def missed(self) -> frozenset[BranchPath]:
+        """Give what was looked for and is not there."""
+        return frozenset(self._missed)
+
     def hold_for(self, commits: Mapping[BranchPath, str]) -> bool:
         """Tell whether everything read, and everything not found, would be the same with other commits."""
         return all(commits.get(path) == snapshot.commit for path, snapshot in self._loaded.items()) and not any(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infraxys import velocity
-from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext
+from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, compile_once
 from infraxys.engine.objects import (
     ContainerObject,
     EnvironmentObject,
@@ -26,7 +26,9 @@ from infraxys.engine.objects import (
 from infraxys.engine.plan import RenderedEnvironment, RenderedFile
 from infraxys.engine.world import ContainerView, EnvironmentView, FileSlot, InstanceView, World
 from infraxys.spec import names
+from infraxys.spec.identity import BranchPath
 from infraxys.spec.problem import Problem
+from infraxys.spec.snapshot import Dependency, EnvironmentDefinition
 
 INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
 MAX_INCLUDES = 20
@@ -78,9 +80,44 @@ RenderKey = tuple[str, str, str, str, str]
 
 @dataclass(slots=True)
 class RenderCache:
-    """Renders of the last generation of one environment; given to the next one. Bounded by the environment's size."""
+    """The last generation of one environment, for the next one. Bounded by the environment's size."""
 
     entries: dict[RenderKey, _Rendered] = field(default_factory=dict)
+    whole: "_Whole | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A generation with all that it was made from: it holds as long as this is the same.
+
+    Definitions are compared by identity: those of a directory that no commit changed are the same objects.
+    """
+
+    generation: Generation
+    parts: Mapping[BranchPath, tuple[object, ...]]
+    environment: EnvironmentDefinition
+    missed: frozenset[BranchPath]
+
+    def holds(self, world: World, environment_id: str) -> bool:
+        """Whether generating the environment in this world would give the same."""
+        if world.snapshot.environments[environment_id] is not self.environment:
+            return False
+        if any(path in world.snapshots for path in self.missed):
+            return False
+        return all(path in world.snapshots and same(parts_of(world, path), parts) for path, parts in self.parts.items())
+
+
+def parts_of(world: World, path: BranchPath) -> tuple[object, ...]:
+    """Give everything of a module branch that environments may be made from."""
+    snapshot = world.snapshots[path]
+    return (*snapshot.packets.values(), *snapshot.roles.values(), *snapshot.dependencies, is_strict(world))
+
+
+def same(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
+    """Whether two tuples hold the same objects (or equal small ones)."""
+    return len(left) == len(right) and all(
+        a is b or (isinstance(a, Dependency) and a == b) for a, b in zip(left, right, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +142,18 @@ def generate(
 
     `cache` is filled with this generation's renders and used for those that did not change.
     """
+    cache = RenderCache() if cache is None else cache
+    if cache.whole is not None and not world.includes(environment_id) and cache.whole.holds(world, environment_id):
+        return cache.whole.generation
     environment = world.environment(environment_id)
     evaluator = Evaluator(strict=is_strict(world))
-    return _Generator(environment, evaluator, cache or RenderCache(), time.monotonic() + budget_seconds).run()
+    generation = _Generator(environment, evaluator, cache, time.monotonic() + budget_seconds).run()
+    cache.whole = None
+    if generation.is_complete and not environment.included:
+        pins = world.snapshots
+        parts = {path: parts_of(world, path) for path in pins.used()}
+        cache.whole = _Whole(generation, parts, environment.definition, pins.missed())
+    return generation
 
 
 def is_strict(world: World) -> bool:
@@ -124,6 +170,7 @@ class _Generator:
         self.deadline = deadline
         self.files: dict[str, RenderedFile] = {}
         self.origin: dict[str, _Job] = {}
+        self.data: dict[str, bytes] = {}
         self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
         self.problems: list[Problem] = list(environment.problems)
         self.renders: dict[RenderKey, _Rendered] = {}
@@ -223,7 +270,9 @@ class _Generator:
     def _content(self, job: _Job) -> tuple[bytes, Mapping[str, object]] | None:
         entry = job.slot.entry
         assert entry is not None  # noqa: S101 - checked by the caller
-        data = job.slot.snapshot.read(entry.oid)
+        data = self.data.get(entry.oid)
+        if data is None:
+            data = self.data[entry.oid] = job.slot.snapshot.read(entry.oid)
         if not job.slot.file.parse_with_velocity and b"<INCLUDE" not in data:
             return data, {}
         try:
@@ -253,7 +302,7 @@ class _Generator:
     def _render_now(self, job: _Job, source: str) -> _Rendered:
         reads = Reads()
         context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
-        template = velocity.compile(source, job.slot.file.filename)
+        template = compile_once(source, job.slot.file.filename)
         result = template.render(context, strict=self.evaluator.strict)
         control = {name: result.variables[name] for name in CONTROL_VARIABLES if name in result.variables}
         return _Rendered(source, self.evaluator.strict, tuple(reads.trace), result.text.encode(), control)

@@ -199,7 +199,7 @@ class StepRuntime:
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone."""
         while self._clearing:
-            await asyncio.gather(*self._clearing, return_exceptions=True)
+            await asyncio.wait(self._clearing)
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)

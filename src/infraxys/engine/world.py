@@ -3,7 +3,7 @@
 Nothing is rendered here. A `World` belongs to one set of commits and never changes; it is shared by threads.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -184,6 +184,23 @@ class World:
             self._environments[environment_id] = view
         return view
 
+    def include(self, environment_id: str, containers: Iterable[ContainerView]) -> None:
+        """Show containers of other environments to one of the root, before it is generated. Raises KeyError.
+
+        Their velocity names and scoped attributes are seen there, and their widely saved files are written there; what
+        the environment has itself counts first.
+        """
+        view = self.environment(environment_id)
+        view.included = [container for container in containers if container.environment is not view]
+        for container in view.included:
+            for instance in container.instances():
+                name_instance(view, instance)
+
+    def includes(self, environment_id: str) -> bool:
+        """Whether an environment sees containers of others."""
+        view = self._environments.get(environment_id)
+        return view is not None and bool(view.included)
+
     @cached_property
     def instances(self) -> Mapping[str, tuple[InstanceView, ...]]:
         """Every place of every instance id, role instances included."""
@@ -335,13 +352,8 @@ class _EnvironmentBuilder:
         return view
 
     def _name_instances(self) -> None:
-        view = self.view
-        for instance in view.instances():
-            name = instance.model.velocity_name
-            if name and view.by_velocity_name.setdefault(name, instance) is not instance:
-                other = view.by_velocity_name[name]
-                message = f"velocity name '{name}' is also that of instance '{other.label}'; the first one counts"
-                self._problem(instance.source_file, "duplicate_velocity_name", message, instance.where, "warning")
+        for instance in self.view.instances():
+            name_instance(self.view, instance)
 
     def _instances(
         self,
@@ -377,6 +389,16 @@ class _EnvironmentBuilder:
         self, file: str, code: str, message: str, where: str, severity: Literal["error", "warning"] = "error"
     ) -> None:
         self.view.problems.append(Problem(file, None, None, code, message, severity, where))
+
+
+def name_instance(view: EnvironmentView, instance: InstanceView) -> None:
+    """Make an instance known by its velocity name, if it has one and nobody else does."""
+    name = instance.model.velocity_name
+    if name and view.by_velocity_name.setdefault(name, instance) is not instance:
+        other = view.by_velocity_name[name]
+        message = f"velocity name '{name}' is also that of instance '{other.label}'; the first one counts"
+        source = instance.source_file
+        view.problems.append(Problem(source, None, None, "duplicate_velocity_name", message, "warning", instance.where))
 
 
 def instance_values(model: Instance, packet: PacketView) -> dict[str, str]:

@@ -99,7 +99,8 @@ async def run_git(
         try:
             process = await asyncio.create_subprocess_exec(
                 *shell, *options, *arguments,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=error_end, pass_fds=keep_open,
+                stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=error_end, pass_fds=keep_open,
                 env=git_environment(), start_new_session=True, cwd="/",
             )  # fmt: skip
         finally:
@@ -143,12 +144,14 @@ async def _keep_tail(reader: asyncio.StreamReader, said: bytearray) -> None:
 
 async def _exchange(process: asyncio.subprocess.Process, given: bytes, what: str) -> bytes:
     """Give Git its input, which it reads before it says anything, and read its output."""
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("Git was started without pipes")
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(given)
-        await process.stdin.drain()
-    process.stdin.close()
+    if process.stdout is None:
+        raise RuntimeError("Git was started without a pipe for its output")
+    if process.stdin is not None:
+        # RuntimeError: how uvloop says that Git has ended without reading.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
+            process.stdin.write(given)
+            await process.stdin.drain()
+        process.stdin.close()
     chunks, size = [], 0
     while data := await process.stdout.read(65536):
         chunks.append(data)
@@ -164,6 +167,9 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+    if process.stdout is not None:  # what is left in the pipe, so that it is closed before its loop may be
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.stdout.read(), 1)
 
 
 def explain(what: str, errors: str) -> GitFailed:

@@ -17,7 +17,7 @@ from infraxys.velocity.errors import (
 )
 from infraxys.velocity.hosts import JavaInteger, JavaString
 from infraxys.velocity.limits import Limits
-from infraxys.velocity.linter import lint
+from infraxys.velocity.linter import free_names, lint
 from infraxys.velocity.runtime import LiveScope
 from infraxys.velocity.template import Result, Template, compile, render  # noqa: A004 - see template.compile
 
@@ -35,6 +35,7 @@ __all__ = [
     "VelocityError",
     "VelocityParseError",
     "compile",
+    "free_names",
     "lint",
     "render",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, is_dataclass
 from typing import TypeAlias
 
+from infraxys.velocity import nodes
 from infraxys.velocity.errors import Source, VelocityParseError
 from infraxys.velocity.parser import DIRECTIVES, parse
 
@@ -50,3 +52,49 @@ def lint(text: str, name: str = "template") -> list[Finding]:
     except VelocityParseError as error:
         warnings.append((error.line or 1, error.column or 1, error.message))
     return sorted(warnings, key=lambda warning: warning[:2])
+
+
+def free_names(text: str, name: str = "template") -> dict[str, tuple[int, int]]:
+    """Return the variables that a template reads and never sets itself, with the line and column of their first use.
+
+    Raises VelocityParseError.
+    """
+    tree = parse(text, name)
+    found = _Names()
+    found.walk(tree.body, tree.source)
+    for macro in tree.macros.values():
+        found.known.update(macro.parameters)
+        found.walk(macro.body, macro.source)
+    places = sorted(found.used.items(), key=lambda item: item[1])
+    return {root: place for root, place in places if root not in found.known}
+
+
+class _Names:
+    """The variables of a template: those it reads, where first, and those it sets."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, tuple[int, int]] = {}
+        self.known = {"foreach", "velocityCount", "velocityHasNext", "bodyContent"}
+
+    def walk(self, item: object, source: Source) -> None:
+        """Go through a part of a tree."""
+        if isinstance(item, tuple):
+            for part in item:
+                self.walk(part, source)
+        elif isinstance(item, nodes.Set) and not item.target.steps:
+            self.known.add(item.target.root)
+            self.walk(item.value, source)
+        elif is_dataclass(item):
+            self._note(item, source)
+            inside = item.source if isinstance(item, nodes.Interpolated) else source
+            for part in fields(item):
+                if part.name != "source":
+                    self.walk(getattr(item, part.name), inside)
+
+    def _note(self, item: object, source: Source) -> None:
+        if isinstance(item, nodes.Foreach):
+            self.known.add(item.variable)
+        elif isinstance(item, nodes.Define):
+            self.known.add(item.name)
+        elif isinstance(item, nodes.Reference):
+            self.used.setdefault(item.root, source.position(item.offset))

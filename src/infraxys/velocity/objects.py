@@ -21,6 +21,7 @@ returns for the rest of the render.
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def accepts(function: Callable[..., object], count: int | None) -> bool:
     return not keywords and required <= count and (unlimited or count <= len(positional))
 
 
+@lru_cache(maxsize=4096)
 def host_function(kind: type, name: str, count: int) -> Callable[..., object] | None:
     """Return an allowed method that takes the object and `count` arguments, or None."""
     function = member(kind, name)
@@ -93,6 +95,7 @@ def capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
+@lru_cache(maxsize=4096)
 def host_property(kind: type, name: str) -> Callable[[object], object] | None:
     """Return the getter behind `.name`: getName, getname, get("name"), isName; or None."""
     for getter in ("get" + capital(name), "get" + name[0].lower() + name[1:]):

@@ -39,6 +39,11 @@ class Template:
         self._tree = tree
         self._units: dict[bool, Unit] = {}
 
+    @property
+    def length(self) -> int:
+        """How many characters the text has, and one more."""
+        return len(self._tree.source.text) + 1
+
     def __repr__(self) -> str:
         return f"Template({self.name!r})"
 

@@ -1,8 +1,6 @@
 """Lists are filtered in the database by the same rule as single runs."""
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from factories.runs import add_run
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
-from infraxys.server.db.migrate import migrate
 from infraxys.server.db.tables import project_environments, run_steps, runs
 from infraxys.server.errors import NotFound
 from infraxys.server.runs.repository import RunFilter, list_runs
@@ -23,18 +20,6 @@ from infraxys.server.runs.rights import check_run, visible_runs
 BRANCHES = ["main", "Main", "feature", "feature/", "feature/x", "feature/x/y", "f%", "f_ature", "ré"]
 PATTERNS = ["*", "main", "f*", "feature/*", "feature/x", "feature/x*", "f%*", "f_*", "f%", "r*"]
 ENVIRONMENTS = ["env-1", "env-2"]
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    if request.param == "sqlite":
-        folder: Path = tmp_path_factory.mktemp("lists")
-        opened = Database(f"sqlite:///{folder / 'test.db'}")
-    else:
-        opened = Database(request.getfixturevalue("postgres_module_database"))
-    migrate(opened)
-    yield opened
-    opened.close()
 
 
 class World:

@@ -98,6 +98,13 @@ def test_an_access_token_near_its_end_is_refreshed_once(signed_in: Terminal) -> 
     assert float(str(after["expiresAt"])) > time.time() + 60
 
 
+def test_an_access_token_that_the_server_refuses_is_exchanged(signed_in: Terminal) -> None:
+    signed_in.change(accessToken="a.b.c")
+    done = signed_in.run("module", "list")
+    assert done.returncode == 0, done.stderr
+    assert signed_in.entry()["accessToken"] != "a.b.c"
+
+
 def test_who_is_revoked_at_the_provider_gets_no_new_token(signed_in: Terminal, provider: Provider) -> None:
     subject = str(claims_of(str(signed_in.entry()["accessToken"]))["sub"])
     provider.set_person(subject, disabled=True)
@@ -140,6 +147,49 @@ def test_who_does_not_agree_is_not_signed_in(terminal: Terminal, provider: Provi
     assert process.returncode == 1
     assert "nobody was signed in" in err
     assert not terminal.file.exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"verification_uri": "javascript:alert(1)"},
+        {"verification_uri": "http://evil.test"},
+        {"verification_uri": None},
+        {"user_code": ""},
+        {"device_code": 7},
+        {"interval": "soon"},
+    ],
+)
+def test_b8_a_provider_that_makes_no_sense_is_not_followed(
+    terminal: Terminal, provider: Provider, answer: dict[str, object]
+) -> None:
+    good = {"verification_uri": "https://localhost/device", "user_code": "ABCD", "device_code": "x"}
+    provider.override("/device/auth", body=json.dumps({**good, **answer}))
+    try:
+        refused = terminal.run("login", "--server", terminal.server.url)
+    finally:
+        provider.override("/device/auth")
+    assert refused.returncode == 1
+    assert "cannot be used" in refused.stderr
+    assert not terminal.file.exists()
+
+
+def test_d4_what_a_provider_says_cannot_steer_the_terminal(terminal: Terminal, provider: Provider) -> None:
+    code = "A\x1b]52;c;eA==\x07B\u202eC"
+    body = {
+        "verification_uri": "https://localhost/\x1b[2Jdevice",
+        "user_code": code,
+        "device_code": "x",
+        "expires_in": 0,
+    }
+    provider.override("/device/auth", body=json.dumps(body))
+    try:
+        refused = terminal.run("login", "--server", terminal.server.url)
+    finally:
+        provider.override("/device/auth")
+    assert "enter the code" in refused.stdout
+    assert refused.stdout.rstrip("\n").isprintable()
+    assert refused.stdout.isascii()
 
 
 def test_sign_in_with_a_password_makes_a_personal_token_and_takes_it_back(

@@ -1,6 +1,7 @@
 """Generation: who inherits what, who sees what, what is written where."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -291,3 +292,70 @@ class TestPlan:
         made = world(snapshot(files))
         assert texts(generate(made, "e-prod"))["x"] == "here"
         assert made.root == BranchPath(ModuleId("host", "org", "repo"), "main")
+
+
+class TestIncludedContainers:
+    FILES: ClassVar[dict[str, Any]] = {
+        **packet(
+            "Shared",
+            files={"wide": "$container.name"},
+            attributes=[attribute("region", "eu", scope="Environment")],
+            declared=[template("wide", saveWith="EVERY CONTAINER")],
+        ),
+        **packet("P", files={"x": "$vpc.getAttribute('region') $region $other.name"}),
+        **environment(instance("vpc", "Shared"), instance("other", "Shared"), name="shared", container="base"),
+        **environment(instance("i", "P"), instance("other", "P"), name="prod"),
+    }  # fmt: skip
+
+    def test_are_seen_by_velocity_name_and_scope_and_write_their_wide_files(self) -> None:
+        made = world(snapshot(self.FILES))
+        made.include("e-prod", made.environment("e-shared").containers)
+        generation = generate(made, "e-prod")
+        paths = {file.path: file.content.decode() for file in generation.rendered.files}
+        assert [text for path, text in paths.items() if path.endswith("/x")] == ["eu eu P", "eu eu P"]
+        assert [path.split("/", 1)[1] for path in paths if path.endswith("/wide")] == ["web/container.auto/wide"]
+        assert [(item.code, item.severity) for item in generation.problems] == [("duplicate_velocity_name", "warning")]
+
+    def test_are_not_seen_without_being_included(self) -> None:
+        assert not render(self.FILES).is_complete
+
+
+def test_the_velocity_context_gives_variables_by_name() -> None:
+    text = "#set($a = 'set')$velocityContext.get('a') $velocityContext.get('port') [$!velocityContext.get('no')]"
+    text += "$velocityContext.containsKey('a')#set($x = $velocityContext.put('b', 'put')) $b"
+    generation = render(
+        packet("P", files={"x": text}, attributes=[attribute("port", "80")]), environment(instance("i", "P"))
+    )
+    assert texts(generation)["x"] == "set 80 []true put"
+
+
+class TestReuse:
+    FILES: ClassVar[dict[str, Any]] = {
+        **packet("P", files={"x": "$port"}, attributes=[attribute("port", "80")]),
+        **packet("Unused", files={"y": "1"}),
+        **environment(instance("i", "P")),
+    }
+
+    def test_a_commit_that_touches_nothing_of_the_environment_costs_nothing(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        first = generate(world(before), "e-prod", cache)
+        assert generate(world(replace(before, commit="later")), "e-prod", cache) is first
+
+    def test_a_packet_that_changed_is_rendered_again(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        generate(world(before), "e-prod", cache)
+        changed = snapshot({**self.FILES, "packets/P/files/x": "port $port"})
+        mixed = replace(before, packets=changed.packets, packets_by_name=changed.packets_by_name, read=changed.read)
+        assert texts(generate(world(mixed), "e-prod", cache))["x"] == "port 80"
+
+    def test_what_failed_is_tried_again(self) -> None:
+        cache, before = RenderCache(), snapshot({**self.FILES, "packets/P/files/x": "$nothing"})
+        first = generate(world(before), "e-prod", cache)
+        assert not first.is_complete
+        assert generate(world(before), "e-prod", cache) is not first
+
+    def test_other_strictness_is_another_generation(self) -> None:
+        cache, before = RenderCache(), snapshot(self.FILES)
+        first = generate(world(before), "e-prod", cache)
+        lenient = replace(before, settings={"velocity": {"strict": False}})
+        assert generate(world(lenient), "e-prod", cache) is not first

@@ -19,11 +19,12 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import new_id, utc_now
-from infraxys.server.auth import sessions, users
+from infraxys.server.auth import access, sessions, users
 from infraxys.server.auth.openid import accounts, upstream
 from infraxys.server.auth.openid.accounts import AccountRefused, Identity
 from infraxys.server.auth.openid.browser import UnsafeRedirect, check_next
 from infraxys.server.auth.openid.exchange import Upstream
+from infraxys.server.auth.openid.http import tls_context
 from infraxys.server.auth.openid.keys import Keys
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.provider import Cached, ProviderUnavailable
@@ -88,6 +89,14 @@ class TestOptions:
         (tmp_path / "secret").write_text("from-a-file\n")
         assert OpenIdOptions(oidc_client_secret_file=tmp_path / "secret").read_client_secret() == "from-a-file"
         assert "hidden" not in repr(OpenIdOptions.model_validate({"oidc_client_secret": "hidden"}))
+
+    def test_files_that_cannot_be_read_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match=r"nothing.* oidc_client_secret_file"):
+            OpenIdOptions(oidc_client_secret_file=tmp_path / "nothing").read_client_secret()
+        (tmp_path / "empty").touch()
+        for name in ("nothing", "empty"):
+            with pytest.raises(OSError, match=rf"{name}.* oidc_ca"):
+                tls_context(tmp_path / name)
 
     def test_lists_come_from_the_environment_as_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("INFRAXYS_OIDC_AUDIENCES", "a, b c")
@@ -354,6 +363,10 @@ class TestAccounts:
             }
 
         record(database, replace(GRACE, issued_at=1001))  # the same groups: the team is new
+        assert members() == {("one", "group")}
+        database.write_now(lambda connection: access.sync_members(connection, "one", None))
+        assert members() == set()
+        database.write_now(lambda connection: access.sync_members(connection, "one", "a"))
         assert members() == {("one", "group")}
         manual = team_members.insert().values(user_id=user_id, team_id="three", source="manual")
         database.write_now(lambda connection: connection.execute(manual) and None)

@@ -102,3 +102,16 @@ def test_lint_finds_what_shell_authors_trip_over(text: str, place: tuple[int, in
 )
 def test_lint_leaves_what_is_right_alone(text: str) -> None:
     assert velocity.lint(text) == []
+
+
+def test_free_names_are_those_that_a_template_reads_and_never_sets() -> None:
+    text = (
+        "#macro(m $p)$p $inner#end#set($a = $b)#foreach($i in $list)$i $velocityCount $foreach.index#end\n"
+        '#define($d)x#end$d $a "$plain" #set($s = "is $quoted") $b#m($given)${formal.method($deep)}'
+    )
+    expected = {}
+    for name in ("inner", "b", "list", "plain", "quoted", "given", "formal", "deep"):
+        start = text.index(f"${{{name}" if name == "formal" else f"${name}")
+        line_start = text.rfind("\n", 0, start) + 1
+        expected[name] = (text.count("\n", 0, start) + 1, start - line_start + 1)
+    assert velocity.free_names(text) == expected

@@ -4,6 +4,7 @@ Every change of projects, teams and grants raises one number in its transaction.
 with the caller's teams, so that several servers agree without telling one another.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from infraxys.server.db.tables import (
     access_state,
     container_protections,
     custom_grants,
+    openid_accounts,
     project_environments,
     projects,
     team_grants,
@@ -136,6 +138,20 @@ def _teams(connection: Connection) -> tuple[dict[str, Team], dict[str, dict[str,
         for team, by_project in given.items()
     }
     return known, frozen
+
+
+def sync_members(connection: Connection, team_id: str, group: str | None) -> None:
+    """Make exactly the people whom an identity provider named in a group members of a team, beside those chosen."""
+    connection.execute(team_members.delete().filter_by(team_id=team_id, source="group"))
+    if not group:
+        return
+    likely = sa.select(openid_accounts.c.user_id, openid_accounts.c.groups).where(
+        openid_accounts.c.groups.contains(json.dumps(group), autoescape=True)
+    )
+    found = [row.user_id for row in connection.execute(likely) if group in json.loads(row.groups)]
+    rows: list[dict[str, Any]] = [{"team_id": team_id, "user_id": user, "source": "group"} for user in found]
+    if rows:
+        connection.execute(team_members.insert(), rows)
 
 
 def sync_groups(connection: Connection, user_id: str, groups: set[str]) -> None:

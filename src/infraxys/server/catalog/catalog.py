@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from cachetools import LRUCache
 
+from infraxys.engine.lint import lint
 from infraxys.engine.pins import LoadSnapshot, Pins
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_plan, workflow_targets
@@ -27,6 +28,7 @@ from infraxys.server.catalog.errors import (
     UnknownWorkflow,
 )
 from infraxys.spec.identity import BranchPath
+from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
 
 V = TypeVar("V", EnvironmentView, InstanceView)
@@ -52,6 +54,16 @@ class Target:
         return Place(str(self.path.module), self.path.branch, self.environment_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An environment generated at a commit, with the findings beyond those of generation."""
+
+    commit: str
+    environment: EnvironmentView
+    generation: Generation
+    warnings: tuple[Problem, ...]
+
+
 @dataclass(slots=True)
 class _Branch:
     """A branch as resolved at its current commits, with what was made from it."""
@@ -59,6 +71,7 @@ class _Branch:
     world: World
     pins: Pins
     generations: dict[str, Generation] = field(default_factory=dict)
+    checks: dict[str, Checked] = field(default_factory=dict)
     plans: "LRUCache[Target, Plan]" = field(default_factory=lambda: LRUCache(MAX_PLANS))
 
 
@@ -186,18 +199,26 @@ class Catalog:
         world = World(target.path, pins, self._branch_of)
         return self._make_plan(world, generate(world, target.environment_id), target)
 
-    async def generate(self, path: BranchPath, environment_id: str) -> Generation:
-        """Render an environment at its branch's commit; kept. Raises KeyError for an unknown environment."""
-        return await asyncio.to_thread(self._generation_of, path, environment_id)
+    async def check(self, path: BranchPath, environment_id: str) -> Checked:
+        """Render an environment of a served branch and look for what is not meant; kept. Raises KeyError."""
+        return await asyncio.to_thread(self._check_cold, path, environment_id)
 
     async def warm_up(self) -> None:
         """Resolve every branch, so that the first request need not."""
         for name in sorted({path.branch for path in self._heads}):
             await self._index(name)
 
-    def _generation_of(self, path: BranchPath, environment_id: str) -> Generation:
+    def _check_cold(self, path: BranchPath, environment_id: str) -> Checked:
         with self._lock:
-            return self._generation(self._branch(path), environment_id)
+            branch = self._branch(path)
+            checked = branch.checks.get(environment_id)
+            if checked is None:
+                generation = self._generation(branch, environment_id)
+                environment = branch.world.environment(environment_id)
+                warnings = tuple(lint(environment, generation))
+                checked = Checked(self._heads[path], environment, generation, warnings)
+                branch.checks[environment_id] = checked
+            return checked
 
     async def _environment(
         self, branch: str, environment_id: str, module: str | None, sight: Sight | None

@@ -129,6 +129,11 @@ class Modules:
 
         self._on_change(await self._database.awrite(write))
 
+    async def identify(self, name: str) -> ModuleId:
+        """Give the name of a registered module, by its name or its id. Raises UnknownModule."""
+        row = await self._database.aread(lambda connection: require_module(connection, name))
+        return ModuleId.parse(row["name"])
+
     async def list_all(self) -> list[dict[str, Any]]:
         """Give the registered modules with their branches and problems."""
         rows = await self._database.aread(list_modules)
@@ -191,8 +196,9 @@ def find_module(connection: Connection, module: ModuleId) -> dict[str, Any] | No
 
 
 def require_module(connection: Connection, name: str) -> dict[str, Any]:
-    """Find a registered module by its name. Raises UnknownModule."""
-    row = connection.execute(sa.select(modules).where(modules.c.name == name)).mappings().first()
+    """Find a registered module by its name or its id. Raises UnknownModule."""
+    is_it = sa.or_(modules.c.name == name, modules.c.id == name)
+    row = connection.execute(sa.select(modules).where(is_it)).mappings().first()
     if row is None:
         raise UnknownModule(f"no module '{name[:200]}' is registered")
     return dict(row)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth import users
+from infraxys.server.auth.access import sync_members
 from infraxys.server.auth.grants import ADMINISTER, GRANTS, ROLES, is_server_wide
 from infraxys.server.auth.permissions import check
 from infraxys.server.auth.rights import ROOT
@@ -72,6 +73,7 @@ def create(connection: Connection, subject: Subject, given: schemas.NewTeam) -> 
     team_id = new_id()
     values = {**given.model_dump(), "id": team_id, "name_key": schemas.key_of(given.name), "created_at": utc_now()}
     connection.execute(teams.insert().values(values))
+    sync_members(connection, team_id, given.external_group)
     return team_id
 
 
@@ -88,8 +90,7 @@ def update(connection: Connection, subject: Subject, team_id: str, given: schema
     if given.external_group is not None and (given.external_group or None) != row["external_group"]:
         check_covers(subject, row)
         values["external_group"] = given.external_group or None
-        # Who is in the new group is known when its members sign in again.
-        connection.execute(team_members.delete().filter_by(team_id=team_id, source=GROUP))
+        sync_members(connection, team_id, values["external_group"])
     if values:
         connection.execute(teams.update().where(teams.c.id == team_id).values(values))
 

@@ -41,7 +41,12 @@ async def _bound(response: httpx2.Response) -> None:
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
     """Trust what the machine trusts, or only the authorities in a PEM file. Raises OSError when it cannot be read."""
-    return ssl.create_default_context(cafile=str(ca) if ca else None)
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise OSError(
+            f"the file '{ca}' of the setting oidc_ca cannot be read, or holds no certificate (PEM)"
+        ) from error
 
 
 def client_options(context: ssl.SSLContext) -> dict[str, Any]:

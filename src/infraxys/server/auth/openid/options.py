@@ -76,4 +76,8 @@ class OpenIdOptions(BaseSettings):
         """Give the client's secret, from the setting or its file. Raises OSError when the file cannot be read."""
         if self.oidc_client_secret is not None:
             return self.oidc_client_secret.get_secret_value()
-        return self.oidc_client_secret_file.read_text().strip() if self.oidc_client_secret_file else None
+        file = self.oidc_client_secret_file
+        try:
+            return file.read_text().strip() if file is not None else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise OSError(f"the file '{file}' of the setting oidc_client_secret_file cannot be read") from error

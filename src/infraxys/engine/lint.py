@@ -1,0 +1,128 @@
+"""What is allowed in an environment and probably not meant: the findings beside those of generation itself."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from infraxys import velocity
+from infraxys.engine.evaluate import InstanceContext
+from infraxys.engine.planner import (
+    ALWAYS_ENABLE,
+    ENABLE_IN_PARENTS,
+    CannotPlan,
+    find_action,
+    find_instance,
+    workflow_targets,
+)
+from infraxys.engine.render import Generation
+from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView
+from infraxys.spec.problem import Problem
+
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
+MAX_TEXT = 1024 * 1024  # bytes of a file that is looked at
+
+
+def lint(environment: EnvironmentView, generation: Generation) -> list[Problem]:
+    """Give the further findings on an environment, each once, in the order of the files."""
+    packets = used_packets(environment)
+    failed = {(problem.file, problem.line) for problem in generation.problems}
+    found = [
+        *broken_workflows(environment, generation),
+        *(problem for packet, instance in packets.values() for problem in template_findings(packet, instance)),
+        *unused_attributes(environment, [packet for packet, _ in packets.values()]),
+        *unreachable_actions(packet for packet, _ in packets.values()),
+    ]
+    new = {problem: None for problem in found if (problem.file, problem.line) not in failed or problem.line is None}
+    return sorted(new, key=lambda problem: (problem.file, problem.line or 0, problem.column or 0, problem.message))
+
+
+def used_packets(environment: EnvironmentView) -> dict[tuple[object, str], tuple[PacketView, InstanceView]]:
+    """Give the packets of the environment's instances, each with the first instance that has it."""
+    found: dict[tuple[object, str], tuple[PacketView, InstanceView]] = {}
+    for instance in environment.instances():
+        found.setdefault((instance.packet.path, instance.packet.id), (instance.packet, instance))
+    return found
+
+
+def text_of(slot: FileSlot) -> str:
+    """Give the text of a packet file; empty for what is none, or is very long."""
+    if slot.entry is None:
+        return ""
+    data = slot.snapshot.read(slot.entry.oid)
+    return data.decode(errors="replace") if len(data) <= MAX_TEXT else ""
+
+
+def broken_workflows(environment: EnvironmentView, generation: Generation) -> Iterator[Problem]:
+    """Find steps of workflows that nothing can execute."""
+    source = f"{environment.definition.directory}/environment.json"
+    for workflow in environment.definition.model.workflows:
+        try:
+            for target in workflow_targets(environment, workflow):
+                find_action(find_instance(environment, target), generation, target.filename)
+        except CannotPlan as error:
+            where = f"workflow '{workflow.name}'"
+            yield Problem(source, None, None, "broken_workflow", str(error), "warning", where)
+
+
+def template_findings(packet: PacketView, instance: InstanceView) -> Iterator[Problem]:
+    """Find text that reads as Velocity by accident, and names that nothing declares."""
+    environment = instance.container.environment
+    declared = set(InstanceContext.NAMES) | set(environment.by_velocity_name)
+    declared.update(name for other in environment.instances() for name in other.packet.attributes)
+    declared.update(
+        name for container in environment.included for view in container.instances() for name in view.packet.attributes
+    )
+    for slot in packet.files.values():
+        if slot.entry is None or not slot.file.parse_with_velocity:
+            continue
+        text = text_of(slot)
+        for line, column, message in velocity.lint(text, slot.file.filename):
+            yield Problem(slot.entry.path, line, column, "suspicious_template", message, "warning")
+        try:
+            free = velocity.free_names(text, slot.file.filename)
+        except velocity.VelocityParseError:
+            continue  # generation reports it
+        for name, (line, column) in free.items():
+            if name not in declared:
+                message = (
+                    f"'${name}' is set nowhere in the file and is no velocity name and no attribute of environment "
+                    f"'{environment.name}'"
+                )
+                yield Problem(slot.entry.path, line, column, "undeclared_name", message, "warning")
+
+
+def unused_attributes(environment: EnvironmentView, packets: list[PacketView]) -> Iterator[Problem]:
+    """Find attributes whose names stand in no file, in no value and in no definition of the packets used here."""
+    words = {ALWAYS_ENABLE, ENABLE_IN_PARENTS}  # what planning reads
+    texts = (text for packet in packets for text in texts_of(packet))
+    values = (value for instance in environment.instances() for value in instance.values.values())
+    for text in (*texts, *values):
+        words.update(WORD.findall(text))
+    for packet in packets:
+        own = packet.definition
+        for attribute in own.model.attributes:
+            if packet.files and attribute.name not in words and not attribute.is_part_of_key:
+                message = f"attribute '{attribute.name}' of packet '{own.name}' is read by no file"
+                yield Problem(f"{own.directory}/packet.json", None, None, "unused_attribute", message, "warning")
+
+
+def texts_of(packet: PacketView) -> Iterator[str]:
+    """Give every text of a packet that may name an attribute."""
+    for slot in (*packet.files.values(), *packet.includes.values()):
+        yield text_of(slot)
+    for attribute in packet.attributes.values():
+        yield from (attribute.default_value, attribute.list_of_values, attribute.input_prompt)
+    for definition in packet.lineage:
+        yield from (definition.model.label, definition.model.key)
+
+
+def unreachable_actions(packets: Iterable[PacketView]) -> Iterator[Problem]:
+    """Find executable files that are saved where they belong to no instance, so that nobody can execute them."""
+    for packet in packets:
+        for slot in packet.files.values():
+            if slot.file.executable and slot.file.save_with not in INSTANCE_SCOPES and slot.entry is not None:
+                message = (
+                    f"'{slot.file.filename}' is marked executable, but nobody can execute it: with "
+                    f"'{slot.file.save_with}' it belongs to no instance"
+                )
+                yield Problem(slot.entry.path, None, None, "unreachable_action", message, "warning")
