@@ -24,8 +24,8 @@ OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}
 LINES: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: {}}, "description": "every record, one a line, the oldest first"}
 }
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # PostgreSQL knows no NUL
 MayRead = Annotated[Subject, Depends(Requires("audit.read"))]
-Text = Annotated[str | None, Query(max_length=300)]
 
 
 def database_of(request: Request) -> Database:
@@ -38,9 +38,11 @@ def database_of(request: Request) -> Database:
 async def list_audit_records(  # noqa: PLR0913 - one parameter for each filter
     request: Request,
     subject: MayRead,
-    who: Annotated[str | None, Query(max_length=300, description="a user's name or id")] = None,
-    what: Annotated[str | None, Query(max_length=64, description="an action as `token.create`, or `token`")] = None,
-    target: Annotated[str | None, Query(max_length=300, description="as `run/<id>`")] = None,
+    who: Annotated[str | None, Query(max_length=300, pattern=PRINTABLE, description="a user's name or id")] = None,
+    what: Annotated[
+        str | None, Query(max_length=64, pattern=PRINTABLE, description="an action as `token.create`, or `token`")
+    ] = None,
+    target: Annotated[str | None, Query(max_length=300, pattern=PRINTABLE, description="as `run/<id>`")] = None,
     result: Annotated[Literal["ok", "failed", "refused"] | None, Query()] = None,
     since: Annotated[datetime | None, Query()] = None,
     until: Annotated[datetime | None, Query()] = None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import ipaddress
 import json
 import os
 from collections.abc import Callable
@@ -103,7 +104,7 @@ class Authenticator:
         )
 
     async def _by_run(self, connection: HTTPConnection, run_id: str, proof: str) -> Subject:
-        if not run_tokens.is_genuine(self._key, run_id, proof):
+        if not run_tokens.is_genuine(self._key, run_id, proof) or not is_on_this_host(connection):
             raise Unauthorized
         row = await self._database.alookup(lambda database: run_tokens.find(database, run_id))
         subject = run_tokens.subject_of(row, self._local)
@@ -164,6 +165,17 @@ def subject_of(
 def address_of(connection: HTTPConnection) -> str:
     """Give the caller's address: of the connection, or of the client of a trusted proxy."""
     return connection.client.host if connection.client else ""
+
+
+def is_on_this_host(connection: HTTPConnection) -> bool:
+    """Whether the caller is on the server's own host, where actions execute: both ends have the same address."""
+    address = address_of(connection)
+    own: tuple[str, int | None] | None = connection.scope.get("server")
+    try:
+        is_loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        is_loopback = False
+    return is_loopback or (own is not None and address == own[0])
 
 
 def local_subject() -> Subject:
