@@ -159,7 +159,7 @@ def create_token(
     """Create a token and print it, once. Example: infraxys token create --name ci --user ci."""
     from infraxys.kit.clock import utc_now
     from infraxys.server.auth import tokens
-    from infraxys.server.auth.permissions import check_scopes
+    from infraxys.server.auth.grants import check_scopes
 
     key = token_key(data_dir)
     if not 0 < len(name) <= 200:

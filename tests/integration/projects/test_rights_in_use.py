@@ -91,6 +91,9 @@ class TestProtectedContainers:
         refused = ask("POST", workflow, token, {})
         assert (refused.status_code, refused.json()["grant"]) == (403, name)
         assert ask("POST", f"/environments/{SECURE}/execute", token, adhoc()).status_code == 200
+        generate = f"/modules/localhost%2Ftests%2Flibrary/branches/{SECURE}/environments/{ENVIRONMENT}/generate"
+        reader = access_server.holder(project, "environment.read")
+        assert ask("POST", generate, reader).json()["grant"] == name
         for run in runs:
             for suffix in ("", "/log", "/plan", "/events"):
                 assert ask("GET", f"/runs/{run}{suffix}", token).json()["code"] == "unknown_run"

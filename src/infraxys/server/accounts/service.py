@@ -13,8 +13,8 @@ from infraxys.server.accounts.errors import NoAccount, PasswordRefused, SetUpRef
 from infraxys.server.audit.origin import current, enter
 from infraxys.server.auth import sessions, setup, tokens, users
 from infraxys.server.auth.attempts import Attempts
+from infraxys.server.auth.grants import OWN_SCOPES, check_scopes
 from infraxys.server.auth.passwords import Passwords, WeakPassword
-from infraxys.server.auth.permissions import OWN_SCOPES, check_scopes
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.tokens import NewToken, TokenKey, TooManyTokens
 from infraxys.server.auth.users import UserProblem

@@ -47,7 +47,7 @@ SERVER_RESOURCES = ("module.", "server.", "user.", "audit.")
 _VIEWER = ("project.list", "project.read", "environment.read", "run.list", "run.read", "team.list", "grant.list")
 _OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
 _EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read")
-ROLES = {
+BUNDLES = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,
     "editor": _EDITOR,

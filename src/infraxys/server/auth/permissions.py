@@ -5,7 +5,7 @@ A route about the whole server needs its grant on the root project. One about so
 project when it knows it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -14,12 +14,11 @@ from starlette.requests import Request
 
 from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
-from infraxys.server.auth.grants import GRANTS, OWN_SCOPES, check_scopes
+from infraxys.server.auth.grants import GRANTS
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import Forbidden, Problem
 
 SIGNED_IN = ""  # enough to be known
-__all__ = ["GRANTS", "OWN_SCOPES", "SIGNED_IN", "Public", "Requires", "check", "check_scopes", "declared", "hold"]
 
 
 class Requires:
@@ -95,6 +94,17 @@ def check(subject: Subject, grant: str, project_id: str, unknown: Problem, *know
         if any(subject.may(other, project_id) for other in known_by):
             raise Forbidden(grant)
         raise unknown
+
+
+def lacking(subject: Subject, team_ids: Iterable[str]) -> str | None:
+    """Name a grant that teams have and the caller has not: whoever decides about them could have it then."""
+    policy = subject.rights.policy
+    for team in team_ids:
+        for project_id, grants in sorted(policy.given.get(team, {}).items()):
+            for grant in sorted(grants):
+                if not subject.may(grant, project_id):
+                    return policy.custom[grant].name if grant in policy.custom else grant
+    return None
 
 
 def hold(request: Request, subject: Subject, condition: Callable[[Subject], None]) -> None:

@@ -10,17 +10,20 @@ from starlette.responses import JSONResponse, Response
 
 from infraxys.engine.render import Generation
 from infraxys.server.auth.permissions import Requires
+from infraxys.server.auth.places import Place, Sight, check_place
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Checked, closest
 from infraxys.server.catalog.errors import UnknownBranch, UnknownEnvironment
 from infraxys.server.errors import responses
-from infraxys.server.modules.service import Modules
+from infraxys.server.modules.service import Modules, UnknownModule
 from infraxys.server.paths import API
 from infraxys.spec.identity import BranchPath
 from infraxys.spec.problem import Problem
 
 router = APIRouter(prefix=f"{API}/modules", tags=["modules"])
 REFUSALS = responses(400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
+GRANT = "environment.read"
+MayRead = Annotated[Subject, Depends(Requires(GRANT, somewhere=True))]
 MAX_FILES, DEFAULT_FILES = 10_000, 1000
 
 
@@ -87,23 +90,44 @@ class Generated(Answer):
 )
 async def generate_environment(
     request: Request,
-    subject: Annotated[Subject, Depends(Requires("environment.read"))],
+    subject: MayRead,
     module: str,
     branch: str,
     environment_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_FILES, description="files listed; all are counted")] = DEFAULT_FILES,
 ) -> Response:
     """Render everything and answer the files, the actions and every problem. Executes nothing, writes nothing."""
-    modules: Modules = request.app.state.services.modules
     catalog: Catalog = request.app.state.services.catalog
-    path = BranchPath(await modules.identify(module), branch)
-    if path not in catalog.heads:
-        raise UnknownBranch(branch, closest(branch, [known.branch for known in catalog.heads]))
+    path = await visible_path(request, subject, module, branch, environment_id)
     try:
         checked = await catalog.check(path, environment_id)
     except KeyError:
         raise UnknownEnvironment(environment_id, branch, None) from None
+    place = Place(str(path.module), branch, environment_id)
+    check_place(subject, GRANT, place, [container.id for container in checked.environment.containers])
     return JSONResponse(generated(path, checked, limit).model_dump(by_alias=True))
+
+
+async def visible_path(request: Request, subject: Subject, module: str, branch: str, environment_id: str) -> BranchPath:
+    """Find a branch with an environment that the caller may know of. Raises UnknownModule, -Branch and -Environment.
+
+    Who does not see everything is not told which of the three it is.
+    """
+    modules: Modules = request.app.state.services.modules
+    catalog: Catalog = request.app.state.services.catalog
+    sight = Sight(subject, GRANT)
+    try:
+        path = BranchPath(await modules.identify(module), branch)
+    except UnknownModule:
+        if sight.sees_everything:
+            raise
+        raise UnknownEnvironment(environment_id, branch, None) from None
+    if not sight.environment(Place(str(path.module), branch, environment_id)):
+        raise UnknownEnvironment(environment_id, branch, None)
+    if path not in catalog.heads:
+        known = [other.branch for other in catalog.heads] if sight.sees_everything else []
+        raise UnknownBranch(branch, closest(branch, known))
+    return path
 
 
 def generated(path: BranchPath, checked: Checked, limit: int) -> Generated:

@@ -28,6 +28,7 @@ LISTED = {**OK, **READ_REFUSALS, **responses(404, 422)}
 CHANGED = {**OK, **REFUSALS, **ONE}
 MADE = {**CREATED, **REFUSALS, **ONE}
 GONE = {**REFUSALS, **ONE}
+PROJECT_ID = r"^[0-9A-Za-z-]+$"
 Limit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(max_length=1000)]
 MayList = Annotated[Subject, Depends(Requires("project.list", somewhere=True))]
