@@ -372,6 +372,7 @@ class TestDenyByDefault:
         class Services:
             settings = Settings()
             rate_limits = RateLimits(settings)
+            refusals = None
 
             def lifespan(self, app: object) -> Any: ...
 

@@ -6,11 +6,13 @@ project when it knows it.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.grants import GRANTS
 from infraxys.server.auth.subject import Subject
@@ -38,6 +40,7 @@ class Requires:
         services = request.app.state.services
         access: AccessControl = services.access
         subject = await access.with_rights(await services.authenticator.authenticate(request))
+        enter(origin_of(subject))
         if self.grant and not (subject.may_somewhere(self.grant) if self.somewhere else subject.may(self.grant)):
             raise Forbidden(self.grant)
         return subject
@@ -46,6 +49,18 @@ class Requires:
         subject = await self._check(request)
         for held in request.state.held:
             held(subject)
+
+
+def origin_of(subject: Subject) -> Origin:
+    """Give a caller as the audit trail names it, from where the request came."""
+    return replace(
+        current(),
+        user_id=subject.user_id,
+        user_name=subject.name,
+        token_id=subject.token_id,
+        session_id=subject.session_id,
+        run_id=subject.run_id,
+    )
 
 
 class Public:

@@ -62,7 +62,7 @@ class FoundAction(Answer):
 class Finding(Answer):
     """What is wrong, and where: a file of the module, a position in it, and the container, instance or attribute."""
 
-    severity: Literal["error", "warning"] = Field(description="an error is something that is missing, or that does not render")
+    severity: Literal["error", "warning"] = Field(description="error: missing, or does not render")
     code: str = Field(examples=["template_failed", "unused_attribute"])
     message: str
     file: str = Field(description="of the module, or of the one that `where` names")
