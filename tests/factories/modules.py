@@ -28,6 +28,8 @@ SCRIPTS = {
     "user = json.load(open(system + 'current_user.json'))\n"
     "print(json.dumps({'has': {grant: ask(grant) for grant in asked}, **user}))\n",
     "count.sh": "echo once >> /dev/stdout\n",
+    "code.py": "#!/usr/bin/env python3\nimport json\n"
+    "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",
 }
 
 

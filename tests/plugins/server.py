@@ -138,8 +138,7 @@ def own_server() -> Iterator[ServerProcess]:
         running.add_module(make_library(folder).path)
         yield running
     finally:
-        if running.process.poll() is None:
-            running.stop()
+        running.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from infraxys.cli.api import Api, segment
-from infraxys.cli.local import DataDir, open_database, token_key
+from infraxys.cli.local import DataDir, command_origin, open_database, token_key
 from infraxys.cli.output import Failed, print_json, print_table
 from infraxys.cli.server_commands import settings_from
 
@@ -159,7 +159,7 @@ def create_token(
     """Create a token and print it, once. Example: infraxys token create --name ci --user ci."""
     from infraxys.kit.clock import utc_now
     from infraxys.server.auth import tokens
-    from infraxys.server.auth.permissions import check_scopes
+    from infraxys.server.auth.grants import check_scopes
 
     key = token_key(data_dir)
     if not 0 < len(name) <= 200:
@@ -233,9 +233,10 @@ token_app.command("delete", hidden=True)(revoke_token)  # the API's word for it
 
 def write(data_dir: Any, work: Callable[[Any], T]) -> T:
     """Do something in the server's database, also while it runs. Raises Failed."""
+    from infraxys.server.audit.origin import acting
     from infraxys.server.auth.users import UserProblem
 
-    with open_database(data_dir) as database:
+    with open_database(data_dir) as database, acting(command_origin()):
         try:
             done: T = database.write_now(work)
         except UserProblem as error:

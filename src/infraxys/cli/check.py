@@ -45,22 +45,20 @@ def check_module(path: Path) -> Checked:
         for environment_id in snapshot.environments:
             generation = generate(world, environment_id)
             actions += len(generation.actions)
-            found = [*generation.problems, *lint(world.environment(environment_id), generation)]
+            found = [*generation.problems, *lint(world, world.environment(environment_id), generation)]
             problems += [problem for problem in found if problem not in problems]
         return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
 
 
 def own_id(path: Path) -> ModuleId:
-    """Guess the module's name from its environments, so that references to itself are found."""
-    for file in sorted(path.glob("environments/*/*/container.json")):
+    """Guess the module's name: what instances call the module of packets that are here, so that these are found."""
+    for file in sorted([*path.glob("environments/*/*/container.json"), *path.glob("roles/*/role.json")]):
         try:
-            text = json.loads(file.read_text())
-            written = next(item["packetPath"] for item in text["instances"] if item.get("packetPath"))
-            candidate = BranchPath.parse(written).module
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
-            continue
-        if candidate.repo == path.resolve().name:
-            return candidate
+            for item in json.loads(file.read_text())["instances"]:
+                if (path / "packets" / item["packetName"] / "packet.json").is_file():
+                    return BranchPath.parse(item["packetPath"]).module
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue  # reported when the module is loaded
     return ModuleId("local", "infraxys", path.resolve().name or "module")
 
 
@@ -94,6 +92,9 @@ def _object(problem: Problem) -> dict[str, object]:
         "message": problem.message,
         "severity": problem.severity,
         "where": problem.where,
+        "containerId": problem.container_id or None,
+        "instanceId": problem.instance_id or None,
+        "attribute": problem.attribute or None,
     }
 
 

@@ -40,6 +40,14 @@ def open_database(data_dir: Path | None) -> Iterator[Any]:
         database.close()
 
 
+def command_origin() -> Any:
+    """Give who uses the command line, as the audit trail names it."""
+    from infraxys.server.audit.origin import Origin
+    from infraxys.server.auth.authenticate import local_subject
+
+    return Origin("cli", user_name=local_subject().name)
+
+
 def token_key(data_dir: Path | None) -> Any:
     """Give the key under which secrets of tokens are stored."""
     from infraxys.server.auth.tokens import TokenKey

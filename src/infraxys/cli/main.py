@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infraxys import __version__
-from infraxys.cli import accounts, local, login, remote, server_commands
+from infraxys.cli import accounts, audit, local, login, projects, remote, server_commands
 
 app = typer.Typer(
     name="infraxys",
@@ -19,7 +19,9 @@ app = typer.Typer(
 server_commands.register(app)
 local.register(app)
 accounts.register(app)
+audit.register(app)
 remote.register(app)
+projects.register(app)
 login.register(app)
 
 

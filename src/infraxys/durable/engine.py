@@ -82,6 +82,7 @@ class DurableEngine:
                 end_steps()
             if end_steps is None or not self._line.wait_until_idle(_END_SECONDS):
                 log.warning("stopping while runs execute; the next start goes on with them")
+        self._line.is_over = True
         DBOS.destroy()
         if self._storage is not None:
             self._storage.dispose()

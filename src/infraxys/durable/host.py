@@ -23,7 +23,8 @@ class RunHost(Protocol):
     def run_step(self, run_id: str, index: int) -> StepOutcome:
         """Execute step `index` (0-based) and return when it has ended.
 
-        A step that an earlier process had started and not finished is not started again: its outcome is LOST.
+        A step that an earlier process had started and not finished is not started again: its outcome is LOST. The
+        engine remembers the outcome of every step but the last one, which the host has on record with the run's end.
         """
 
     def finish(self, run_id: str, outcomes: list[StepOutcome]) -> None:

@@ -38,6 +38,7 @@ class Line:
         # Recorded as queued and not seen since, oldest first. As long as there are any, nothing may overtake them.
         self._queued: dict[str, None] = {}
         self._is_closed = False
+        self.is_over = False  # set when the engine's storage is about to be closed
 
     def reserve(self, run_id: str) -> bool:
         """Take a slot for a run that is about to start, unless none is free or others wait already."""

@@ -55,10 +55,17 @@ class Interpreter:
         return outcomes[-1].status.value if outcomes else ""
 
     def _steps(self, run_id: str, outcomes: list[StepOutcome]) -> None:
-        for index in range(self._ask(lambda: self._host.step_count(run_id))):
+        count = self._ask(lambda: self._host.step_count(run_id))
+        for index in range(count):
             if self._line.is_closed:
                 raise Abandoned
-            recorded = DBOS.run_step({"name": f"step {index}"}, self._step, run_id, index)
+            if index == count - 1:
+                # Nothing comes after it that would have to know: its end is on record as the end of the run.
+                recorded = self._step(run_id, index)
+                if self._line.is_over:
+                    raise Abandoned  # another process may have taken the run over
+            else:
+                recorded = DBOS.run_step({"name": f"step {index}"}, self._step, run_id, index)
             outcomes.append(StepOutcome(Status(recorded["status"]), recorded["exitCode"]))
             if outcomes[-1].status is not Status.SUCCESS:
                 return

@@ -6,15 +6,8 @@ from collections.abc import Iterator, Mapping
 from cachetools import LRUCache, cached
 
 from infraxys import velocity
-from infraxys.engine.objects import (
-    CONSTANTS,
-    ContainerObject,
-    EnvironmentObject,
-    InstanceObject,
-    Reads,
-    Scope,
-    TemplateProblem,
-)
+from infraxys.engine.hosts import CONSTANTS, TemplateProblem
+from infraxys.engine.objects import ContainerObject, EnvironmentObject, InstanceObject, Reads, Scope
 from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
 
 ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from infraxys import velocity
 from infraxys.engine.evaluate import InstanceContext
@@ -14,7 +15,8 @@ from infraxys.engine.planner import (
     workflow_targets,
 )
 from infraxys.engine.render import Generation
-from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView
+from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView, World
+from infraxys.spec.identity import BranchPath
 from infraxys.spec.problem import Problem
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -22,15 +24,16 @@ INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 MAX_TEXT = 1024 * 1024  # bytes of a file that is looked at
 
 
-def lint(environment: EnvironmentView, generation: Generation) -> list[Problem]:
+def lint(world: World, environment: EnvironmentView, generation: Generation) -> list[Problem]:
     """Give the further findings on an environment, each once, in the order of the files."""
     packets = used_packets(environment)
     failed = {(problem.file, problem.line) for problem in generation.problems}
     found = [
+        *found_on_load(world, environment, [packet for packet, _ in packets.values()]),
         *broken_workflows(environment, generation),
         *(problem for packet, instance in packets.values() for problem in template_findings(packet, instance)),
         *unused_attributes(environment, [packet for packet, _ in packets.values()]),
-        *unreachable_actions(packet for packet, _ in packets.values()),
+        *unreachable_actions(environment, [packet for packet, _ in packets.values()]),
     ]
     new = {problem: None for problem in found if (problem.file, problem.line) not in failed or problem.line is None}
     return sorted(new, key=lambda problem: (problem.file, problem.line or 0, problem.column or 0, problem.message))
@@ -42,6 +45,29 @@ def used_packets(environment: EnvironmentView) -> dict[tuple[object, str], tuple
     for instance in environment.instances():
         found.setdefault((instance.packet.path, instance.packet.id), (instance.packet, instance))
     return found
+
+
+def found_on_load(world: World, environment: EnvironmentView, packets: Iterable[PacketView]) -> Iterator[Problem]:
+    """Give what was wrong with the files of the environment, its roles and its packets when they were read."""
+    folders: dict[BranchPath, set[str]] = {world.root: {environment.definition.directory}}
+    for packet in packets:
+        for path, definition in zip(packet.branches, packet.lineage, strict=True):
+            folders.setdefault(path, set()).add(definition.directory)
+    for container in environment.containers:
+        for reference in container.definition.model.roles:
+            role = world.find_role(reference.id, reference.name, reference.path, world.root)
+            if role is not None:
+                folders.setdefault(role[0], set()).add(role[1].directory)
+    for path, names in folders.items():
+        for problem in world.snapshots[path].problems:
+            if "/".join(problem.file.split("/")[:2]) in names:
+                yield problem if path == world.root else replace(problem, where=f"module {path.module}")
+
+
+def whose(slot: FileSlot, environment: EnvironmentView) -> str:
+    """Say which packet a file is of, where that is not in the environment's own module."""
+    module = slot.snapshot.module
+    return "" if module == environment.path.module else f"packet '{slot.packet.name}' of module {module}"
 
 
 def text_of(slot: FileSlot) -> str:
@@ -76,8 +102,9 @@ def template_findings(packet: PacketView, instance: InstanceView) -> Iterator[Pr
         if slot.entry is None or not slot.file.parse_with_velocity:
             continue
         text = text_of(slot)
+        where = whose(slot, environment)
         for line, column, message in velocity.lint(text, slot.file.filename):
-            yield Problem(slot.entry.path, line, column, "suspicious_template", message, "warning")
+            yield Problem(slot.entry.path, line, column, "suspicious_template", message, "warning", where)
         try:
             free = velocity.free_names(text, slot.file.filename)
         except velocity.VelocityParseError:
@@ -88,7 +115,7 @@ def template_findings(packet: PacketView, instance: InstanceView) -> Iterator[Pr
                     f"'${name}' is set nowhere in the file and is no velocity name and no attribute of environment "
                     f"'{environment.name}'"
                 )
-                yield Problem(slot.entry.path, line, column, "undeclared_name", message, "warning")
+                yield Problem(slot.entry.path, line, column, "undeclared_name", message, "warning", where)
 
 
 def unused_attributes(environment: EnvironmentView, packets: list[PacketView]) -> Iterator[Problem]:
@@ -103,7 +130,9 @@ def unused_attributes(environment: EnvironmentView, packets: list[PacketView]) -
         for attribute in own.model.attributes:
             if packet.files and attribute.name not in words and not attribute.is_part_of_key:
                 message = f"attribute '{attribute.name}' of packet '{own.name}' is read by no file"
-                yield Problem(f"{own.directory}/packet.json", None, None, "unused_attribute", message, "warning")
+                is_own = packet.path.module == environment.path.module
+                where = "" if is_own else f"packet '{own.name}' of module {packet.path.module}"
+                yield Problem(f"{own.directory}/packet.json", None, None, "unused_attribute", message, "warning", where)
 
 
 def texts_of(packet: PacketView) -> Iterator[str]:
@@ -116,7 +145,7 @@ def texts_of(packet: PacketView) -> Iterator[str]:
         yield from (definition.model.label, definition.model.key)
 
 
-def unreachable_actions(packets: Iterable[PacketView]) -> Iterator[Problem]:
+def unreachable_actions(environment: EnvironmentView, packets: Iterable[PacketView]) -> Iterator[Problem]:
     """Find executable files that are saved where they belong to no instance, so that nobody can execute them."""
     for packet in packets:
         for slot in packet.files.values():
@@ -125,4 +154,5 @@ def unreachable_actions(packets: Iterable[PacketView]) -> Iterator[Problem]:
                     f"'{slot.file.filename}' is marked executable, but nobody can execute it: with "
                     f"'{slot.file.save_with}' it belongs to no instance"
                 )
-                yield Problem(slot.entry.path, None, None, "unreachable_action", message, "warning")
+                where = whose(slot, environment)
+                yield Problem(slot.entry.path, None, None, "unreachable_action", message, "warning", where)

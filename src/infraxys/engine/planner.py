@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infraxys.engine.evaluate import AttributeFailed
-from infraxys.engine.objects import TRUE_VALUES, TemplateProblem
+from infraxys.engine.hosts import TemplateProblem
+from infraxys.engine.objects import TRUE_VALUES
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.render import GeneratedAction, Generation
-from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, World
+from infraxys.engine.world import EnvironmentView, InstanceView, World
 from infraxys.spec import names
 from infraxys.spec.identity import BranchPath
 from infraxys.spec.models import Workflow, WorkflowStep
@@ -48,8 +49,8 @@ def make_plan(
     steps = []
     for position, target in enumerate(targets):
         instance = find_instance(environment, target)
-        slot, action = find_action(instance, generation, target.filename)
-        steps.append(_plan_step(world, generation, instance, slot, action, f"{position + 1}", target.name))
+        action = find_action(instance, generation, target.filename)
+        steps.append(_plan_step(world, generation, instance, action, f"{position + 1}", target.name))
     return Plan(
         kind=kind,
         branch_path=world.root,
@@ -79,10 +80,11 @@ def workflow_targets(environment: EnvironmentView, workflow: Workflow) -> list[S
 
 
 def _step_file(instance: InstanceView, step: WorkflowStep, workflow: Workflow) -> str:
-    for slot in instance.packet.files.values():
+    files = [*instance.packet.files.values(), *instance.container.environment.files_of_every_instance()]
+    for slot in files:
         if step.packet_file_id and slot.file.id == step.packet_file_id:
             return slot.file.filename
-    if step.filename and step.filename in instance.packet.files:
+    if step.filename and any(slot.file.filename == step.filename for slot in files):
         return step.filename
     message = (
         f"step '{step.name}' of workflow '{workflow.name}' names packet file '{step.packet_file_id or step.filename}', "
@@ -103,12 +105,12 @@ def find_instance(environment: EnvironmentView, target: StepTarget) -> InstanceV
     raise CannotPlan("unknown_container", f"environment '{environment.name}' has no container '{target.container_id}'")
 
 
-def find_action(instance: InstanceView, generation: Generation, filename: str) -> tuple[FileSlot, GeneratedAction]:
+def find_action(instance: InstanceView, generation: Generation, filename: str) -> GeneratedAction:
     """Find an executable file of an instance as generated. Raises CannotPlan."""
     slot = instance.packet.files.get(filename)
     action = generation.actions.get((instance.container.id, instance.id, filename))
-    if slot is not None and action is not None:
-        return slot, action
+    if action is not None:
+        return action
     if slot is None:
         known = ", ".join(sorted(instance.packet.files)[:20]) or "none"
         message = f"packet '{instance.packet.definition.name}' has no file '{filename}' (it has: {known})"
@@ -124,7 +126,6 @@ def _plan_step(
     world: World,
     generation: Generation,
     instance: InstanceView,
-    slot: FileSlot,
     action: GeneratedAction,
     step_id: str,
     name: str | None,
@@ -160,23 +161,24 @@ def _plan_step(
         container_id=container.id,
         instance_id=instance.id,
         packet_id=instance.packet.id,
-        filename=slot.file.filename,
+        filename=action.filename,
         directory=f"{environment.directory}/{container.directory}/{instance.directory}",
         attributes=attributes,
         variables=variables,
-        modules=enabled_modules(world, instance),
-        timeout_seconds=slot.file.timeout_seconds,
-        is_quick=slot.file.is_quick_runner,
+        modules=enabled_modules(world, instance, action.owner),
+        timeout_seconds=action.slot.file.timeout_seconds,
+        is_quick=action.slot.file.is_quick_runner,
     )
 
 
-def enabled_modules(world: World, instance: InstanceView) -> tuple[PlannedModule, ...]:
+def enabled_modules(world: World, instance: InstanceView, owner: BranchPath | None = None) -> tuple[PlannedModule, ...]:
     """Give the modules that an action of the instance sees, each with what it depends on.
 
-    The packet's own; the modules of descendants with `enable_module_in_parents`; those of every instance of the
+    The packet's own, and that of the file's `owner`;
+    the modules of descendants with `enable_module_in_parents`; those of every instance of the
     environment with `always_enable_module`.
     """
-    sources: list[BranchPath] = [instance.packet.path]
+    sources: list[BranchPath] = [instance.packet.path, owner or instance.packet.path]
     sources += [view.packet.path for view in instance.descendants() if _is_set(view, ENABLE_IN_PARENTS)]
     environment = instance.container.environment
     sources += [view.packet.path for view in environment.instances() if _is_set(view, ALWAYS_ENABLE)]

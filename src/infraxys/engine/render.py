@@ -5,6 +5,7 @@ changed: the reads of the last render are asked again and their answers compared
 """
 
 import hashlib
+import itertools
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -13,14 +14,14 @@ from typing import Literal
 
 from infraxys import velocity
 from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, compile_once
+from infraxys.engine.hosts import TemplateProblem
 from infraxys.engine.objects import (
     ContainerObject,
     EnvironmentObject,
-    HostObject,
     InstanceObject,
     Reads,
     Scope,
-    TemplateProblem,
+    WorldObject,
     fingerprint,
 )
 from infraxys.engine.plan import RenderedEnvironment, RenderedFile
@@ -39,7 +40,10 @@ CONTAINER_AUTO = "container.auto"
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAction:
-    """An executable file of an instance. `caption` and `instance_label` are what menus and tables show."""
+    """An executable file of an instance. `caption` and `instance_label` are what menus and tables show.
+
+    `owner` is the packet branch of the instance that brings the file: another one's with `EVERY INSTANCE`.
+    """
 
     container_id: str
     instance_id: str
@@ -47,6 +51,8 @@ class GeneratedAction:
     path: str
     caption: str
     instance_label: str
+    slot: FileSlot
+    owner: BranchPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Generation:
 
     rendered: RenderedEnvironment
     actions: Mapping[tuple[str, str, str], GeneratedAction]
+    scopes: Mapping[str, str]  # the `saveWith` of each file, by path
     problems: tuple[Problem, ...]
     evaluator: Evaluator
 
@@ -131,6 +138,16 @@ class _Job:
     path: str
 
     @property
+    def folders(self) -> list[str]:
+        """The directories that its own `directory` puts it in, outermost first; mostly none."""
+        parts = [part for part in (self.slot.file.directory or "").split("/") if part]
+        inside = "/".join([*parts, self.slot.file.filename])
+        if not parts or not self.path.endswith(f"/{inside}"):
+            return []
+        base = self.path.removesuffix(f"/{inside}")
+        return list(itertools.accumulate(parts, "{}/{}".format, initial=base))[1:]
+
+    @property
     def key(self) -> RenderKey:
         return (self.owner.container.id, self.owner.id, self.container.id, self.instance.id, self.slot.file.filename)
 
@@ -170,6 +187,7 @@ class _Generator:
         self.deadline = deadline
         self.files: dict[str, RenderedFile] = {}
         self.origin: dict[str, _Job] = {}
+        self.folders: dict[str, _Job] = {}  # that files with a `directory` need
         self.data: dict[str, bytes] = {}
         self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
         self.problems: list[Problem] = list(environment.problems)
@@ -187,7 +205,8 @@ class _Generator:
         self.cache.entries = self.renders
         files = tuple(self.files[path] for path in sorted(self.files))
         rendered = RenderedEnvironment(content_digest(files), self.environment.directory, files)
-        return Generation(rendered, self.actions, tuple(self.problems), self.evaluator)
+        scopes = {path: job.slot.file.save_with for path, job in self.origin.items()}
+        return Generation(rendered, self.actions, scopes, tuple(self.problems), self.evaluator)
 
     def _jobs(self) -> Iterator[_Job]:
         """Instance files first, so that an instance's own file wins over one that is sent to every instance."""
@@ -242,21 +261,24 @@ class _Generator:
         content, control = made
         if is_true(control.get("skip_file_creation")):
             return
-        other = self.origin.get(job.path)
+        other = self._in_the_way(job)
         if other is not None:
-            if self.files[job.path].content != content:
-                self._problem(
-                    job,
-                    "file_collision",
-                    f"'{job.path}' is also written by instance '{other.owner.label}'; that one is kept",
-                    severity="warning",
-                )
+            if other.path != job.path or self.files[job.path].content != content:
+                taken = "is also" if other.path == job.path else f"cannot be written, because '{other.path}' is"
+                message = f"'{job.path}' {taken} written by instance '{other.owner.label}'; that one is kept"
+                self._problem(job, "file_collision", message, severity="warning")
             return
         executable = job.slot.file.executable
         self.origin[job.path] = job
+        self.folders.update((folder, job) for folder in job.folders if folder not in self.folders)
         self.files[job.path] = RenderedFile(job.path, content, executable)
         if executable and job.slot.file.save_with in {"CURRENT INSTANCE", "EVERY INSTANCE"}:
             self._add_action(job, control)
+
+    def _in_the_way(self, job: _Job) -> _Job | None:
+        """Give what is written at the path of a file already, as a file, or as a directory of one of the two."""
+        taken = self.origin.get(job.path) or self.folders.get(job.path)
+        return taken or next((self.origin[folder] for folder in job.folders if folder in self.origin), None)
 
     def _add_action(self, job: _Job, control: Mapping[str, object]) -> None:
         if is_true(control.get("skip_action_creation")):
@@ -264,8 +286,8 @@ class _Generator:
         file = job.slot.file
         caption = str(control.get("menu_caption") or file.menu_caption or file.filename)
         label = str(control.get("action_instance_label") or job.instance.label)
-        action = GeneratedAction(job.container.id, job.instance.id, file.filename, job.path, caption, label)
-        self.actions[(job.container.id, job.instance.id, file.filename)] = action
+        key = (job.container.id, job.instance.id, file.filename)
+        self.actions[key] = GeneratedAction(*key, job.path, caption, label, job.slot, job.owner.packet.path)
 
     def _content(self, job: _Job) -> tuple[bytes, Mapping[str, object]] | None:
         entry = job.slot.entry
@@ -318,12 +340,17 @@ class _Generator:
         if failed is None:
             entry = job.slot.entry
             path = entry.path if entry else job.path
-            problem = Problem(path, error.line, error.column, "template_failed", str(error), where=job.instance.where)
+            problem = job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column)
         else:
             cause = failed.cause
-            where = f"{failed.view.where}, attribute '{failed.name}'"
-            source = failed.view.source_file
-            problem = Problem(source, cause.line, cause.column, "template_failed", str(cause), where=where)
+            problem = failed.view.problem(
+                failed.view.source_file,
+                "template_failed",
+                str(cause),
+                line=cause.line,
+                column=cause.column,
+                attribute=failed.name,
+            )
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -337,7 +364,7 @@ class _Generator:
         severity: Literal["error", "warning"] = "error",
     ) -> None:
         path = job.slot.entry.path if job.slot.entry else job.path
-        self.problems.append(Problem(path, line, None, code, message, severity, job.instance.where))
+        self.problems.append(job.instance.problem(path, code, message, line=line, severity=severity))
 
 
 class _Replay:
@@ -346,7 +373,7 @@ class _Replay:
     def __init__(self, environment: EnvironmentView, evaluator: Evaluator) -> None:
         self.environment = environment
         self.scope = Scope(evaluator, Reads())
-        self.objects: dict[object, HostObject] | None = None
+        self.objects: dict[object, WorldObject] | None = None
 
     def holds(self, trace: tuple[tuple[object, ...], ...]) -> bool:
         """Whether every answer is the same as then."""
@@ -365,7 +392,7 @@ class _Replay:
 
     def _target(self, key: object) -> object | None:
         if self.objects is None:
-            found: list[HostObject] = [EnvironmentObject(self.environment, self.scope)]
+            found: list[WorldObject] = [EnvironmentObject(self.environment, self.scope)]
             for place in [*self.environment.containers, *self.environment.included]:
                 found.append(ContainerObject(place, self.scope))
                 found += [InstanceObject(view, self.scope) for view in place.instances()]

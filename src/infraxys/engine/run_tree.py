@@ -19,7 +19,10 @@ MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a lo
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given."""
+    """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
+
+    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    """
 
     run_id: str
     argument: bytes
@@ -31,6 +34,7 @@ class RunContext:
     workflow_name: str | None = None
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
+    token: str | None = None
 
 
 def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
@@ -52,6 +56,10 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
     write(folder / "system" / "current_user.json", json.dumps(user).encode())
     write(folder / "system" / "grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
     write(folder / "system" / "environment.sh", exports.encode(errors="replace"))
+    if run.token is not None:
+        write(folder / "system" / "token", run.token.encode())
+        client = {"endpoint": run.rest_endpoint, "token": run.token}
+        write(folder / "system" / "rest_client.json", json.dumps(client).encode())
     (folder / "system" / "has_grant").symlink_to(f"{ROOT}/core/has_grant")
     instance = folder / "instance"
     shutil.copytree(environment / step.directory, instance, symlinks=True)

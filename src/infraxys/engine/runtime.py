@@ -13,7 +13,7 @@ from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
-from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out
+from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
 from infraxys.engine.status import Status
 
 __all__ = ["ENVIRONMENT", "ROOT", "Export", "PreparedStep", "RunContext", "StepResult", "StepRuntime", "Stopper"]
@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "TAR_OPTIONS": "--no-same-owner",
 }
+CA_FILE = "server_ca.pem"
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -91,10 +92,11 @@ class StepRuntime:
     """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
-    `runs` is where the folders of running steps lie, in `work` unless given.
+    `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
+    which actions know the server when they call it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part of what a step gets
         self,
         backend: Backend,
         work: Path,
@@ -104,10 +106,12 @@ class StepRuntime:
         network: bool = True,
         grace_seconds: float = 10.0,
         runs: Path | None = None,
+        certificates: bytes | None = None,
     ) -> None:
         self._backend, self._export = backend, export
         self._environments = EnvironmentStore(work / "environments")
-        self._runs, self._core, self._empty = runs or work / "runs", work / "core", work / "empty"
+        self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
+        self._certificates = certificates
         self._limits = limits or Limits()
         self._network = network
         self._grace = grace_seconds
@@ -117,7 +121,7 @@ class StepRuntime:
     def prepare(self) -> None:
         """Make the folders, empty, and lay out what every action sees. Blocks; once at start."""
         self._environments.prepare()
-        for folder in (self._runs, self._empty, self._core):
+        for folder in (self._runs, self._variables, self._core):
             remove_tree(folder)
             folder.mkdir(parents=True)
             folder.chmod(0o755)
@@ -125,6 +129,13 @@ class StepRuntime:
             if file.is_file() and not file.name.endswith(".py"):
                 (self._core / file.name).write_bytes(file.read_bytes())
                 (self._core / file.name).chmod(0o755)
+        if self._certificates is not None:
+            write(self._core / CA_FILE, self._certificates)
+        # Where clients of the API look for endpoint and token; each run has its own behind the link.
+        client = self._variables / "INFRAXYS-CONFIG" / "INFRAXYS-REST-CLIENT"
+        client.parent.mkdir()
+        client.parent.chmod(0o755)
+        client.symlink_to(f"{ROOT}/system/rest_client.json")
 
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
@@ -188,7 +199,7 @@ class StepRuntime:
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone."""
         while self._clearing:
-            await asyncio.gather(*self._clearing, return_exceptions=True)
+            await asyncio.wait(self._clearing)
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
@@ -242,7 +253,7 @@ class StepRuntime:
         mounts = [
             Mount(self._core, f"{ROOT}/core"),
             Mount(folder / "system", f"{ROOT}/system"),
-            Mount(self._empty, f"{ROOT}/variables"),
+            Mount(self._variables, f"{ROOT}/variables"),
             *(Mount(path, f"{ROOT}/modules/{module.path.directory}") for module, path in modules),
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),

@@ -3,6 +3,7 @@
 Nothing is rendered here. A `World` belongs to one set of commits and never changes; it is shared by threads.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,7 @@ class PacketView:
     definition: PacketDefinition
     path: BranchPath
     lineage: tuple[PacketDefinition, ...]
+    branches: tuple[BranchPath, ...]  # where each of the lineage is
     attributes: Mapping[str, PacketAttribute]
     files: Mapping[str, FileSlot]
     includes: Mapping[str, FileSlot]
@@ -81,6 +83,22 @@ class InstanceView:
     def where(self) -> str:
         """How messages name this instance."""
         return f"container '{self.container.name}', instance '{self.label}'"
+
+    def problem(
+        self,
+        file: str,
+        code: str,
+        message: str,
+        *,
+        line: int | None = None,
+        column: int | None = None,
+        severity: Literal["error", "warning"] = "error",
+        attribute: str = "",
+    ) -> Problem:
+        """Say what is wrong with this instance."""
+        where = f"{self.where}, attribute '{attribute}'" if attribute else self.where
+        place = (self.container.id, self.id, attribute)
+        return Problem(file, line, column, code, message, severity, where, *place)
 
     def ancestors(self) -> Iterator["InstanceView"]:
         """Parent, grandparent and so on."""
@@ -145,6 +163,12 @@ class EnvironmentView:
         """The environment's name."""
         return self.definition.name
 
+    def files_of_every_instance(self) -> Iterator[FileSlot]:
+        """Give the files that instances, also of included containers, put beside every instance."""
+        for container in (*self.containers, *self.included):
+            for instance in container.instances():
+                yield from (slot for slot in instance.packet.files.values() if slot.file.save_with == "EVERY INSTANCE")
+
     def instances(self) -> Iterator[InstanceView]:
         """Every instance of the environment's own containers."""
         for container in self.containers:
@@ -188,10 +212,15 @@ class World:
         """Show containers of other environments to one of the root, before it is generated. Raises KeyError.
 
         Their velocity names and scoped attributes are seen there, and their widely saved files are written there; what
-        the environment has itself counts first.
+        the environment has itself counts first: of a container that it has itself, another copy is not included.
         """
         view = self.environment(environment_id)
-        view.included = [container for container in containers if container.environment is not view]
+        known = {container.id for container in view.containers}
+        view.included = []
+        for container in containers:
+            if container.id not in known:
+                known.add(container.id)
+                view.included.append(container)
         for container in view.included:
             for instance in container.instances():
                 name_instance(view, instance)
@@ -276,6 +305,7 @@ class World:
 
     def _inherit(self, path: BranchPath, definition: PacketDefinition) -> PacketView:
         lineage: list[PacketDefinition] = []
+        branches: list[BranchPath] = []
         attributes: dict[str, PacketAttribute] = {}
         files: dict[str, FileSlot] = {}
         includes: dict[str, FileSlot] = {}
@@ -290,6 +320,7 @@ class World:
             snapshot = self.snapshots[at]
             if not files_only:
                 lineage.append(packet)
+                branches.append(at)
                 for attribute in packet.model.attributes:
                     attributes.setdefault(attribute.name, attribute)
             for file in packet.model.files:
@@ -298,7 +329,7 @@ class World:
                 if file.include_name:
                     includes.setdefault(file.include_name, slot)
             stack.extend(reversed(list(self._parents(at, packet, files_only=files_only))))
-        return PacketView(definition, path, tuple(lineage), attributes, files, includes)
+        return PacketView(definition, path, tuple(lineage), tuple(branches), attributes, files, includes)
 
     def _parents(
         self, at: BranchPath, packet: PacketDefinition, *, files_only: bool
@@ -327,6 +358,7 @@ class _EnvironmentBuilder:
         self.world = world
         directory = names.environment_directory(definition.name, definition.model.id)
         self.view = EnvironmentView(definition, world.root, directory)
+        self.ids: dict[str, set[str]] = defaultdict(set)  # of the instances of each container
 
     def build(self) -> EnvironmentView:
         """Resolve containers, roles and instances."""
@@ -339,7 +371,7 @@ class _EnvironmentBuilder:
                 found = self.world.find_role(reference.id, reference.name, reference.path, self.world.root)
                 if found is None:
                     message = f"role '{reference.name}' of {reference.path or self.world.root} is not known here"
-                    self._problem(source, "unknown_role", message, f"container '{container.name}'")
+                    self._problem(source, "unknown_role", message, container)
                     continue
                 path, role = found
                 role_source = f"{role.directory}/role.json"
@@ -367,15 +399,19 @@ class _EnvironmentBuilder:
     ) -> list[InstanceView]:
         views = []
         for model in models:
-            where = f"container '{container.name}', instance '{model.id}'"
             if depth >= MAX_DEPTH:
-                self._problem(source, "too_deep", f"instances nest deeper than {MAX_DEPTH} levels", where)
+                self._problem(source, "too_deep", f"instances nest deeper than {MAX_DEPTH} levels", container, model)
                 break
+            if model.id in self.ids[container.id]:
+                message = "another instance of the container has the same id; the first one counts"
+                self._problem(source, "duplicate_id", message, container, model, "warning")
+                continue
+            self.ids[container.id].add(model.id)
             packet = self.world.find_packet(model.packet_id, model.packet_name, model.packet_path, base)
             if packet is None:
                 named = model.packet_name or model.packet_id
                 message = f"packet '{named}' of {model.packet_path or base} is not known here"
-                self._problem(source, "unknown_packet", message, where)
+                self._problem(source, "unknown_packet", message, container, model)
                 continue
             values = instance_values(model, packet)
             label = make_label(packet, values)
@@ -386,9 +422,17 @@ class _EnvironmentBuilder:
         return views
 
     def _problem(
-        self, file: str, code: str, message: str, where: str, severity: Literal["error", "warning"] = "error"
+        self,
+        file: str,
+        code: str,
+        message: str,
+        container: ContainerView,
+        model: Instance | None = None,
+        severity: Literal["error", "warning"] = "error",
     ) -> None:
-        self.view.problems.append(Problem(file, None, None, code, message, severity, where))
+        where = f"container '{container.name}'" + (f", instance '{model.id}'" if model else "")
+        place = (container.id, model.id if model else "")
+        self.view.problems.append(Problem(file, None, None, code, message, severity, where, *place))
 
 
 def name_instance(view: EnvironmentView, instance: InstanceView) -> None:
@@ -398,7 +442,7 @@ def name_instance(view: EnvironmentView, instance: InstanceView) -> None:
         other = view.by_velocity_name[name]
         message = f"velocity name '{name}' is also that of instance '{other.label}'; the first one counts"
         source = instance.source_file
-        view.problems.append(Problem(source, None, None, "duplicate_velocity_name", message, "warning", instance.where))
+        view.problems.append(instance.problem(source, "duplicate_velocity_name", message, severity="warning"))
 
 
 def instance_values(model: Instance, packet: PacketView) -> dict[str, str]:

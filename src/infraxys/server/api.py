@@ -5,6 +5,7 @@ from infraxys.server.accounts import endpoints as accounts
 from infraxys.server.accounts import openid_endpoints as openid
 from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
+from infraxys.server.audit import endpoints as audit
 from infraxys.server.catalog import endpoints as catalog
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.projects import endpoints as projects
@@ -25,6 +26,7 @@ routers = (
     projects.router,
     teams.router,
     grants.router,
+    audit.router,
     health.router,
     reference.router,
 )

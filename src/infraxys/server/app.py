@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from infraxys import __version__
 from infraxys.server.api import routers
+from infraxys.server.audit.refusals import Refusals
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires, declared
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.sessions import COOKIE
@@ -28,7 +29,7 @@ from infraxys.server.errors import (
     Unprocessable,
     responses,
 )
-from infraxys.server.guards import RightsWatch, Throttle
+from infraxys.server.guards import AuditEdge, RightsWatch, Throttle
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
 from infraxys.server.settings import Settings
 
@@ -41,6 +42,7 @@ class Running(Protocol):
 
     settings: Settings
     rate_limits: RateLimits
+    refusals: Refusals
 
     def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
         """Start before the first request, stop after the last one."""
@@ -77,6 +79,7 @@ def build_app(services: Running) -> FastAPI:
     app.add_middleware(RawPath)
     if settings.mode == "developer":
         app.add_middleware(LoopbackOnly)
+    app.add_middleware(AuditEdge, refusals=services.refusals)
     app.add_middleware(RequestEdge, has_tls=not settings.no_tls)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
@@ -154,6 +157,7 @@ def request_id_of(request: Request) -> str:
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)  # noqa: S101 - registered for it
+    request.state.problem = error  # for the audit trail
     return problem_response(error, request.url.path)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infraxys.server.audit.origin import Origin, current, enter
+from infraxys.server.audit.refusals import Refusals
+from infraxys.server.audit.trail import action_of
 from infraxys.server.auth import rate_limits
 from infraxys.server.auth.authenticate import address_of
 from infraxys.server.auth.rate_limits import RateLimits
@@ -16,6 +19,42 @@ from infraxys.server.middleware import problem_response
 
 RECHECK_SECONDS = 3.0
 POLICY_VIOLATION = 1008
+# What goes on record, with the usual code of each.
+REFUSED = {401: Unauthorized.code, 403: Forbidden.code, 429: TooManyRequests.code}
+
+
+class AuditEdge:
+    """Says who is served, as far as it is known, to everything that goes on record; puts refusals on record."""
+
+    def __init__(self, app: ASGIApp, *, refusals: Refusals) -> None:
+        self.app, self._refusals = app, refusals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        enter(Origin(address_of(HTTPConnection(scope)), scope.get("state", {}).get("request_id")))
+
+        async def noted_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in REFUSED:
+                self._note(scope, message["status"])
+            await send(message)
+
+        await self.app(scope, receive, noted_send)
+
+    def _note(self, scope: Scope, status: int) -> None:
+        problem = scope.get("state", {}).get("problem")
+        route = scope.get("route")
+        operation = getattr(route, "operation_id", None) or "send_request"
+        self._refusals.note(
+            status,
+            action_of(operation),
+            getattr(route, "path", ""),
+            current(),
+            code=getattr(problem, "code", REFUSED[status]),
+            grant=problem.extra.get("grant") if isinstance(problem, Forbidden) else None,
+        )
 
 
 class Throttle:

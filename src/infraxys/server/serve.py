@@ -204,7 +204,7 @@ def choose_certificate(settings: Settings, folder: DataFolder) -> tuple[Path | N
                 f"{error.strerror or error}; both are PEM files, the key without a password"
             ) from error
         return settings.tls_cert, settings.tls_key
-    return self_signed(folder.tls)
+    return self_signed(folder.tls, settings.host)
 
 
 def example_calls(url: str, *, needs_token: bool) -> list[str]:

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -21,7 +23,8 @@ from infraxys.kit.clock import new_id
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import ModuleStore
 from infraxys.server.accounts.service import Accounts
-from infraxys.server.auth import setup
+from infraxys.server.audit.refusals import Refusals
+from infraxys.server.auth import run_tokens, setup
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.openid.service import OpenId
@@ -32,6 +35,7 @@ from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
 from infraxys.server.modules.service import EXAMPLE, Modules
+from infraxys.server.paths import API
 from infraxys.server.runs.execution import RunExecution
 from infraxys.server.runs.repository import DatabaseHeartbeats
 from infraxys.server.runs.rights import Starters
@@ -57,6 +61,7 @@ class Services:
         self._on_ready = on_ready
         self.database = Database(settings.database)
         self.rate_limits = RateLimits(settings)
+        self.refusals = Refusals(self.database)
         # The secret of a link for the first administrator, with its end; None where there is one, or no need.
         self.setup_link: tuple[str, datetime] | None = None
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
@@ -75,7 +80,7 @@ class Services:
         """Bring everything up. Raises BackendUnavailable, DatabaseUnavailable and NewerSchema."""
         settings, folder = self.settings, self.folder
         await asyncio.to_thread(migrate, self.database)
-        key = TokenKey(folder.keys / "tokens.key")
+        key = self._key = TokenKey(folder.keys / "tokens.key")
         idle = timedelta(seconds=settings.session_idle)
         self.authenticator = Authenticator(
             self.database,
@@ -139,12 +144,12 @@ class Services:
             ),
             network=settings.network,
             grace_seconds=settings.kill_grace,
+            certificates=await asyncio.to_thread(certificates, settings, folder),
         )
         await asyncio.to_thread(runtime.prepare)
         await self.backend.probe()
         self.runtime = runtime
         watchers = Watchers(asyncio.get_running_loop())
-        scheme = "http" if settings.no_tls else "https"
         execution = RunExecution(
             self.database,
             self.catalog,
@@ -153,7 +158,8 @@ class Services:
             logs=folder.logs,
             executor_id=self.executor_id,
             log_limit=settings.log_limit,
-            rest_endpoint=f"{scheme}://localhost:{settings.port}/api/v1",
+            rest_endpoint=rest_endpoint(settings),
+            run_token=partial(run_tokens.make, self._key),
             starters=Starters(self.database, self.access),
         )
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
@@ -214,8 +220,26 @@ class Services:
         await asyncio.to_thread(self._reaper.stop)
         if self.openid is not None:
             await self.openid.watch.stop()
+        await self.refusals.flush()
         await asyncio.to_thread(self.accounts.close)
         await asyncio.to_thread(self.database.close)
+
+
+def rest_endpoint(settings: Settings) -> str:
+    """Give where actions reach the API, on this host."""
+    scheme = "http" if settings.no_tls else "https"
+    everywhere = {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared
+    host = "localhost" if settings.host in everywhere else settings.host
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}{API}"
+
+
+def certificates(settings: Settings, folder: DataFolder) -> bytes | None:
+    """Give what clients on this host check the server's certificate by: our own, else what the host trusts."""
+    if settings.no_tls:
+        return None
+    trusted = ssl.get_default_verify_paths().cafile
+    path = folder.tls / "server.crt" if settings.tls_cert is None else Path(trusted or "")
+    return path.read_bytes() if path.is_file() else None
 
 
 def make_backend(settings: Settings, folder: DataFolder) -> Backend:

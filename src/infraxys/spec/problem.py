@@ -9,7 +9,8 @@ class Problem:
     """One finding. `file` is the path inside the module; `line` and `column` are 1-based, or None for a whole file.
 
     `code` is stable snake_case; `message` is one sentence that names the thing and says what to do.
-    `where` says which container, instance, file or attribute of an environment is meant, as far as there is one.
+    `where` says which container, instance, file or attribute of an environment is meant, as far as there is one;
+    `container_id`, `instance_id` and `attribute` say the same to programs.
     """
 
     file: str
@@ -19,6 +20,9 @@ class Problem:
     message: str
     severity: Literal["error", "warning"] = "error"
     where: str = ""
+    container_id: str = ""
+    instance_id: str = ""
+    attribute: str = ""
 
     def __str__(self) -> str:
         """Give `file:line:column: message`, the form that editors and CI understand."""

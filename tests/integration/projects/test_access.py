@@ -36,7 +36,7 @@ def test_several_servers_see_every_change_with_the_next_request(database: Databa
     user = make.user(team)
     assert not may(first, user, "run.list", project)
     assert not may(second, user, "run.list", project)
-    given = schemas.GiveGrants.model_validate({"projectId": project, "roles": ["viewer"]})
+    given = schemas.GiveGrants.model_validate({"projectId": project, "bundles": ["viewer"]})
     asyncio.run(first.change(LOCAL, lambda connection, caller: team_rules.give(connection, caller, team, given)))
     assert may(second, user, "run.list", project)
     assert may(first, user, "run.list", project)

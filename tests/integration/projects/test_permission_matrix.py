@@ -164,6 +164,9 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "execute_action": lambda _: Call(f"/instance/main/{INSTANCE}/files/true.sh/execute", INSTANCE, {}),
     "execute_workflow": lambda _: Call(f"/environment/main/{ENVIRONMENT}/workflow/{WORKFLOW}/execute", ENVIRONMENT, {}),
     "execute_adhoc": lambda _: Call("/environments/main/execute", ENVIRONMENT, ADHOC),
+    "generate_environment": lambda _: Call(
+        f"/modules/localhost%2Ftests%2Flibrary/branches/main/environments/{ENVIRONMENT}/generate", ENVIRONMENT, {}
+    ),
     "list_runs": lambda world: Call("/runs", world.run_id),
     "get_run": run_call(""),
     "cancel_run": run_call("/cancel", {}),
@@ -369,6 +372,7 @@ class TestDenyByDefault:
         class Services:
             settings = Settings()
             rate_limits = RateLimits(settings)
+            refusals = None
 
             def lifespan(self, app: object) -> Any: ...
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from factories.access import MODULE
-from infraxys.server.auth.grants import GRANTS, ROLES
+from infraxys.server.auth.grants import BUNDLES, GRANTS
 from plugins.access import AccessServer
 from plugins.server import ServerProcess
 
@@ -166,7 +166,7 @@ class TestMoving:
         project = make_project(access_server, old)
         make = access_server.make
         goal = make.administrators_of(new)
-        for team in (make.team(old, ROLES["administrator"]), make.administrators_of(project)):
+        for team in (make.team(old, BUNDLES["administrator"]), make.administrators_of(project)):
             token = make.token(make.user(team, goal))
             answer = access_server.ask("PATCH", f"/projects/{project}", token, {"parentId": new})
             assert (answer.status_code, answer.json()["grant"]) == (403, "project.administer")
@@ -251,14 +251,14 @@ class TestTeams:
         team = ask("POST", "/teams", admin, {"projectId": project, "name": new_name()}).json()["id"]
         user = access_server.make.user()
         token = access_server.make.token(user)
-        body = {"projectId": lower, "roles": ["operator"], "grants": ["run.argument"]}
+        body = {"projectId": lower, "bundles": ["operator"], "grants": ["run.argument"]}
         assert ask("POST", f"/teams/{team}/grants", admin, body).status_code == 204
         assert ask("POST", f"/teams/{team}/grants", admin, body).status_code == 204  # again changes nothing
         assert ask("GET", f"/projects/{lower}", token).status_code == 403
         assert ask("PUT", f"/teams/{team}/members/{user}", admin).status_code == 204
         assert ask("PUT", f"/teams/{team}/members/{user}", admin).status_code == 204
         found = ask("GET", f"/projects/{lower}", token).json()
-        assert set(found["grants"]) == {*ROLES["operator"], "run.argument"}
+        assert set(found["grants"]) == {*BUNDLES["operator"], "run.argument"}
         assert code(ask("GET", f"/projects/{project}", token)) == (404, "unknown_project")
         listed = ask("GET", f"/teams/{team}/grants", admin).json()["items"]
         assert {item["grant"] for item in listed} == set(found["grants"])
@@ -279,8 +279,8 @@ class TestTeams:
         token = make.token(make.user(mine))
         path = f"/teams/{mine}/grants"
         assert ask("POST", path, token, {"projectId": project, "grants": ["run.list"]}).status_code == 204
-        for grants, roles, missing in ((["run.read"], [], "run.read"), ([], ["viewer"], "environment.read")):
-            answer = ask("POST", path, token, {"projectId": project, "grants": grants, "roles": roles})
+        for grants, bundles, missing in ((["run.read"], [], "run.read"), ([], ["viewer"], "environment.read")):
+            answer = ask("POST", path, token, {"projectId": project, "grants": grants, "bundles": bundles})
             assert (answer.status_code, answer.json()["grant"]) == (403, missing)
         custom = make.custom(project, name := f"own {new_name()}")
         answer = ask("POST", path, token, {"projectId": project, "grants": [custom]})
@@ -292,7 +292,7 @@ class TestTeams:
         project = make_project(access_server)
         lower = make_project(access_server, project)
         make, ask = access_server.make, access_server.ask
-        user = make.user(make.team(project, ROLES["administrator"]))
+        user = make.user(make.team(project, BUNDLES["administrator"]))
         token = make.token(user)
         assert ask("PUT", f"/teams/{make.team(project, ['run.read'])}/members/{user}", token).status_code == 204
         custom = make.team(lower, [make.custom(lower, name := f"own {new_name()}")])
@@ -322,7 +322,7 @@ class TestTeams:
         make, ask = access_server.make, access_server.ask
         team = make.administrators_of(project)
         administrator = make.user(team)
-        token = access_server.holder(project, *ROLES["administrator"])
+        token = access_server.holder(project, *BUNDLES["administrator"])
         path = f"/teams/{team}/members/{administrator}"
         assert ask("DELETE", path, token).json()["grant"] == "project.administer"
         assert ask("DELETE", path, access_server.administrator_of(project)).status_code == 204
@@ -352,7 +352,8 @@ class TestTeams:
         [
             ({"grants": ["project.administer"]}, (422, "grant_not_possible")),
             ({"grants": ["user.modify"]}, (422, "grant_not_possible")),
-            ({"roles": ["god"]}, (422, "grant_not_possible")),
+            ({"bundles": ["god"]}, (422, "grant_not_possible")),
+            ({"grants": ["run.list\x00"]}, (422, "validation_failed")),
             ({"grants": ["*"]}, (404, "unknown_grant")),
             ({"grants": ["run.exectue"]}, (404, "unknown_grant")),
             ({"grants": ["0198a1b2-0000-7000-8000-00000000000a"]}, (404, "unknown_grant")),
@@ -367,6 +368,16 @@ class TestTeams:
             "POST", f"/teams/{team}/grants", access_server.everything, {"projectId": project, **body}
         )
         assert code(answer) == refusal
+
+    @pytest.mark.parametrize("field", ["grants", "bundles", "projectId"])
+    def test_what_cannot_be_written_is_refused(self, access_server: AccessServer, field: str) -> None:
+        body = {"projectId": "root", field: "\ud83d" if field == "projectId" else ["\ud83d"]}
+        answer = access_server.client.post(
+            f"/api/v1/teams/{access_server.make.team('root')}/grants",
+            content=json.dumps(body),
+            headers={"Content-Type": "application/json", "Authorization": f"token {access_server.everything}"},
+        )
+        assert code(answer) == (422, "validation_failed")
 
     def test_a_custom_grant_is_not_given_outside_of_its_project(self, access_server: AccessServer) -> None:
         project, other = make_project(access_server), make_project(access_server)
@@ -401,6 +412,24 @@ class TestTeams:
         assert ask("GET", f"/teams/{team}/members", admin).json()["items"] == []
 
 
+class TestAccounts:
+    def test_nobody_changes_an_account_that_has_more_than_he_has(self, access_server: AccessServer) -> None:
+        make, ask = access_server.make, access_server.ask
+        project = make_project(access_server)
+        token = access_server.holder("root", "user.modify", "user.delete", "user.read", "run.list")
+        for team, missing in (
+            ("root-administrators", "project.administer"),
+            (make.administrators_of(project), "project.administer"),
+            (make.team(project, ["run.read"]), "run.read"),
+        ):
+            path = f"/users/{make.user(team)}"
+            for answer in (ask("PATCH", path, token, {"displayName": "x"}), ask("DELETE", path, token)):
+                assert (answer.status_code, answer.json()["grant"]) == (403, missing)
+        path = f"/users/{make.user(make.team(project, ['run.list']))}"
+        assert ask("PATCH", path, token, {"displayName": "x"}).status_code == 200
+        assert ask("DELETE", path, token).status_code == 204
+
+
 class TestGrants:
     def test_the_catalogue_has_every_built_in_grant_for_everybody(self, access_server: AccessServer) -> None:
         token = access_server.make.token(access_server.make.user())
@@ -408,7 +437,7 @@ class TestGrants:
         items = access_server.ask("GET", "/grants", token).json()["items"]
         assert {item["id"] for item in items} == GRANTS.keys()
         by_id = {item["id"]: item for item in items}
-        assert by_id["run.list"]["roles"] == ["viewer", "operator", "editor", "administrator"]
+        assert by_id["run.list"]["bundles"] == ["viewer", "operator", "editor", "administrator"]
         assert by_id["user.create"]["isServerWide"]
 
     def test_custom_grants_are_listed_where_they_can_be_given(self, access_server: AccessServer) -> None:
@@ -445,7 +474,7 @@ class TestGrants:
         project = make_project(access_server)
         grant = access_server.make.custom(project)
         ask = access_server.ask
-        token = access_server.holder(project, *ROLES["administrator"])
+        token = access_server.holder(project, *BUNDLES["administrator"])
         body = {"module": MODULE, "environmentId": "e", "containerId": "c"}
         first = ask("POST", f"/grants/{grant}/containers", token, body)
         assert first.status_code == 201
@@ -463,6 +492,6 @@ def test_in_developer_mode_nothing_has_to_be_given(own_server: ServerProcess) ->
     assert client.get(f"/api/v1/projects/{project}").json()["grants"] == ["*"]
     assert client.get("/api/v1/me").json()["grants"] == ["*"]
     team = client.post("/api/v1/teams", json={"projectId": project, "name": "us"}).json()["id"]
-    body = {"projectId": project, "roles": ["editor"]}
+    body = {"projectId": project, "bundles": ["editor"]}
     assert client.post(f"/api/v1/teams/{team}/grants", json=body).status_code == 204
     assert client.delete(f"/api/v1/projects/{project}").status_code == 204

@@ -7,11 +7,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from factories.access import AccessFactory
+from factories.access import MODULE, AccessFactory
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, OTHER_CONTAINER, ROLE_INSTANCE, WORKFLOW
 from plugins.access import SECURE, AccessServer
 from plugins.server import make_folder, make_library
@@ -72,6 +73,19 @@ class TestEnvironments:
             assert (answer.status_code, answer.json()["grant"]) == (403, grant)
 
 
+class TestGeneration:
+    PATH = f"/modules/{quote(MODULE, safe='')}/branches/{SECURE}/environments/{ENVIRONMENT}/generate"
+
+    def test_does_not_tell_modules_and_branches_apart_for_who_sees_nothing_of_them(
+        self, access_server: AccessServer, project: str
+    ) -> None:
+        token = access_server.holder(project, "environment.read")
+        assert access_server.ask("POST", self.PATH, token).status_code == 200
+        for old, new in ((SECURE, "main"), (SECURE, "mean"), ("library", "nothing"), (ENVIRONMENT, "env-broken")):
+            answer = access_server.ask("POST", self.PATH.replace(old, new), token)
+            assert (answer.status_code, answer.json()["code"]) == (404, "unknown_environment")
+
+
 class TestProtectedContainers:
     def test_are_not_there_for_who_lacks_the_grant(self, access_server: AccessServer, project: str) -> None:
         make, ask = access_server.make, access_server.ask
@@ -91,6 +105,9 @@ class TestProtectedContainers:
         refused = ask("POST", workflow, token, {})
         assert (refused.status_code, refused.json()["grant"]) == (403, name)
         assert ask("POST", f"/environments/{SECURE}/execute", token, adhoc()).status_code == 200
+        generate = f"/modules/localhost%2Ftests%2Flibrary/branches/{SECURE}/environments/{ENVIRONMENT}/generate"
+        reader = access_server.holder(project, "environment.read")
+        assert ask("POST", generate, reader).json()["grant"] == name
         for run in runs:
             for suffix in ("", "/log", "/plan", "/events"):
                 assert ask("GET", f"/runs/{run}{suffix}", token).json()["code"] == "unknown_run"

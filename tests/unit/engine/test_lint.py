@@ -1,10 +1,12 @@
 """Findings on an environment beside those of generation."""
 
+from dataclasses import replace
 from typing import Any
 
 from factories.snapshots import attribute, environment, instance, snapshot, template, world
 from infraxys.engine.lint import lint
 from infraxys.engine.render import generate
+from infraxys.spec.identity import ModuleId
 from infraxys.spec.problem import Problem
 
 
@@ -19,7 +21,7 @@ def findings(*parts: dict[str, Any]) -> list[Problem]:
     for part in parts:
         files.update(part)
     made = world(snapshot(files))
-    return lint(made.environment("e-prod"), generate(made, "e-prod"))
+    return lint(made, made.environment("e-prod"), generate(made, "e-prod"))
 
 
 def test_a_good_environment_has_none() -> None:
@@ -79,3 +81,22 @@ def test_a_workflow_that_leads_nowhere_is_found() -> None:
         ("broken_workflow", "workflow 'elsewhere'"), ("broken_workflow", "workflow 'not executable'")
     ]  # fmt: skip
     assert "has no instance 'gone'" in found[0].message
+
+
+def test_what_was_wrong_when_the_files_were_read_is_shown_for_the_environment_that_uses_them() -> None:
+    library = snapshot(packet("Base", {"b": "1"}), ModuleId("host", "org", "lib"))
+    undeclared = Problem("packets/Base/files/more", None, None, "undeclared_file", "not declared", "warning")
+    elsewhere = Problem("packets/Unused/packet.json", 1, 1, "bad_json", "wrong", "error")
+    library = replace(library, problems=(undeclared, elsewhere))
+    extends = [{"name": "Base", "moduleBranchPath": "host\\org\\lib\\main"}]
+    files = {**packet("P", {"x": "1"}, extends=extends), **environment(instance("i", "P"))}
+    role = Problem("roles/R/role.json", 2, 1, "unknown_key", "unknown", "warning")
+    own = replace(snapshot({**files, "roles/R/role.json": {"id": "r", "instances": []}}), problems=(role,))
+    made = world(own, library)
+    found = lint(made, made.environment("e-prod"), generate(made, "e-prod"))
+    assert [(item.code, item.where) for item in found] == [("undeclared_file", "module host/org/lib")]
+    place = environment(instance("i", "P"), roles=[{"name": "R", "id": "r", "path": "host\\org\\repo\\main"}])
+    used = replace(snapshot({**files, **place, "roles/R/role.json": {"id": "r", "instances": []}}), problems=(role,))
+    made = world(used, library)
+    found = lint(made, made.environment("e-prod"), generate(made, "e-prod"))
+    assert {item.code for item in found} == {"undeclared_file", "unknown_key"}

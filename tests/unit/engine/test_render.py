@@ -354,6 +354,13 @@ class TestReuse:
         assert not first.is_complete
         assert generate(world(before), "e-prod", cache) is not first
 
+    def test_what_takes_too_long_ends_with_what_was_rendered_and_says_so(self) -> None:
+        generation = generate(world(snapshot(self.FILES)), "e-prod", budget_seconds=-1)
+        assert [(item.code, item.file) for item in generation.problems] == [
+            ("generation_too_slow", "environments/prod/environment.json")
+        ]
+        assert not generation.is_complete
+
     def test_other_strictness_is_another_generation(self) -> None:
         cache, before = RenderCache(), snapshot(self.FILES)
         first = generate(world(before), "e-prod", cache)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, GRANTS, ROLES, check_scopes, is_server_wide
+from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, BUNDLES, GRANTS, check_scopes, is_server_wide
 from infraxys.server.auth.places import (
     Place,
     Sight,
@@ -121,7 +121,7 @@ class TestAdministrators:
         assert caller("admins").may("user.delete")
 
     def test_nobody_gets_their_grant_by_being_given_every_other(self) -> None:
-        assert ADMINISTER not in {grant for role in ROLES.values() for grant in role}
+        assert ADMINISTER not in {grant for bundle in BUNDLES.values() for grant in bundle}
 
 
 class TestScopes:
@@ -246,8 +246,8 @@ class TestInRuns:
         assert teams_in_runs(subject, on("feature/x/y")) == ("administrators",)
 
 
-def test_roles_have_what_projects_are_about_and_grow() -> None:
-    roles = [set(grants) for grants in ROLES.values()]
-    assert all(role <= GRANTS.keys() for role in roles)
-    assert all(narrow < wide for narrow, wide in pairwise(roles))
-    assert not any(is_server_wide(grant) for role in roles for grant in role)
+def test_bundles_have_what_projects_are_about_and_grow() -> None:
+    bundles = [set(grants) for grants in BUNDLES.values()]
+    assert all(bundle <= GRANTS.keys() for bundle in bundles)
+    assert all(narrow < wide for narrow, wide in pairwise(bundles))
+    assert not any(is_server_wide(grant) for bundle in bundles for grant in bundle)

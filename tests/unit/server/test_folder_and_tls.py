@@ -1,5 +1,6 @@
 """The data folder and the certificate."""
 
+import ipaddress
 import ssl
 import stat
 from datetime import timedelta
@@ -93,3 +94,17 @@ def test_a_work_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "work").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError, match="work folder"):
         DataFolder(tmp_path / "data", tmp_path / "work").prepare()
+
+
+def test_the_certificate_names_the_address_that_the_server_listens_on(tmp_path: Path) -> None:
+    certificate, _ = tls.self_signed(tmp_path)
+    first = certificate.read_bytes()
+    tls.self_signed(tmp_path, "0.0.0.0")
+    assert certificate.read_bytes() == first
+    tls.self_signed(tmp_path, "192.0.2.1")
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert ipaddress.ip_address("192.0.2.1") in names.get_values_for_type(x509.IPAddress)
+    second = certificate.read_bytes()
+    tls.self_signed(tmp_path, "192.0.2.1")
+    assert certificate.read_bytes() == second

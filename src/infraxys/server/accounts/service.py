@@ -1,6 +1,7 @@
 """Signing in and out, and the passwords and tokens behind it."""
 
 import unicodedata
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,11 @@ from sqlalchemy.engine import Connection
 from infraxys.kit.clock import utc_now
 from infraxys.server.accounts import schemas
 from infraxys.server.accounts.errors import NoAccount, PasswordRefused, SetUpRefused, SignInFailed, refusal
+from infraxys.server.audit.origin import current, enter
 from infraxys.server.auth import sessions, setup, tokens, users
 from infraxys.server.auth.attempts import Attempts
+from infraxys.server.auth.grants import OWN_SCOPES, check_scopes
 from infraxys.server.auth.passwords import Passwords, WeakPassword
-from infraxys.server.auth.permissions import OWN_SCOPES, check_scopes
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.tokens import NewToken, TokenKey, TooManyTokens
 from infraxys.server.auth.users import UserProblem
@@ -44,6 +46,8 @@ class Accounts:
         row = await self.database.aread(lambda connection: find(connection, name))
         stored = row["password_hash"] if row is not None and row["disabled_at"] is None else None
         if not await self.passwords.verify(stored, given.password) or row is None:
+            if row is not None:  # names that nobody has stay off the record: people type passwords there
+                enter(replace(current(), user_id=row["id"], user_name=row["name"]))
             raise SignInFailed
         self.attempts.succeeded(name, address)
         fresh = await self.passwords.rehash(stored, given.password)
@@ -51,7 +55,7 @@ class Accounts:
 
         def write(connection: Connection) -> str:
             if fresh is not None:
-                users.set_password(connection, user_id, fresh, end_sessions=False)
+                users.set_password_hash(connection, user_id, fresh)
             return self.start_session(connection, user_id, address, user_agent, cookie)
 
         return await self.database.awrite(write)
@@ -199,20 +203,22 @@ def account(subject: Subject) -> str:
 
 def person(subject: Subject, what: str) -> str:
     """Give the id of the caller's account if a person signed in to it. Raises NoAccount and SessionRequired."""
-    user_id = account(subject)
     require_person(subject, what)
-    return user_id
+    return account(subject)
 
 
 def require_person(subject: Subject, what: str) -> None:
     """Refuse callers with a token; the local user of developer mode is a person. Raises SessionRequired."""
-    if subject.user_id is not None and subject.session_id is None:
+    if subject.run_id is not None or (subject.user_id is not None and subject.session_id is None):
         raise SessionRequired(what)
 
 
 def require_scope(subject: Subject, scope: str) -> None:
-    """Refuse a token whose scopes do not hold what everybody may do with what is his own. Raises Forbidden."""
-    if subject.scopes is not None and scope not in subject.scopes:
+    """Refuse a token whose scopes do not hold what everybody may do with what is his own, and tokens of runs.
+
+    Raises Forbidden.
+    """
+    if subject.run_id is not None or (subject.scopes is not None and scope not in subject.scopes):
         raise Forbidden(scope)
 
 

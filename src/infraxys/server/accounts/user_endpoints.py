@@ -13,7 +13,8 @@ from infraxys.server.accounts.errors import PasswordRefused, UnknownToken, Unkno
 from infraxys.server.accounts.service import Accounts, require_person
 from infraxys.server.accounts.token_endpoints import SECRET_HEADERS
 from infraxys.server.auth import tokens, users
-from infraxys.server.auth.permissions import Requires
+from infraxys.server.auth.access import teams_of
+from infraxys.server.auth.permissions import Requires, lacking
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.users import UserProblem
 from infraxys.server.body import plain, read_json_object, validate
@@ -98,14 +99,14 @@ async def update_user(request: Request, subject: MayModify, user_id: str) -> Res
     """Change an account. One that is disabled loses its sessions and tokens at once, and for good."""
     given = validate(schemas.ChangeUser, plain((await read_json_object(request)).value))
     accounts = accounts_of(request)
-    target = await accounts.database.aread(lambda connection: existing(connection, user_id))
+    target = await accounts.database.aread(lambda connection: guarded(connection, subject, user_id))
     check_change(subject, target, given)
     password_hash = None
     if given.password is not None:
         password_hash = await accounts.hash(given.password, target["name"], given.display_name or "")
 
     def write(connection: Connection) -> dict[str, Any]:
-        guard(subject, existing(connection, user_id))
+        guarded(connection, subject, user_id)
         if given.display_name is not None:
             users.set_display_name(connection, user_id, given.display_name)
         if password_hash is not None:
@@ -121,7 +122,6 @@ async def update_user(request: Request, subject: MayModify, user_id: str) -> Res
 
 def check_change(subject: Subject, target: dict[str, Any], given: schemas.ChangeUser) -> None:
     """Refuse what the caller may not change, and what would give the holder of a token more than it allows."""
-    guard(subject, target)
     if given.is_administrator is not None:
         require_administrator(subject)
         require_person(subject, "changing who is an administrator")
@@ -138,7 +138,7 @@ async def delete_user(request: Request, subject: MayDelete, user_id: str) -> Res
     """Remove an account with its sessions and tokens. What it did stays on record under its name."""
 
     def write(connection: Connection) -> None:
-        guard(subject, existing(connection, user_id))
+        guarded(connection, subject, user_id)
         users.delete_user(connection, user_id)
 
     await written(accounts_of(request), write)
@@ -168,9 +168,8 @@ async def create_service_token(request: Request, subject: MayModify, user_id: st
     """Make a token of a service account, which cannot make its own. Its text is in this answer only."""
     given = validate(schemas.NewToken, plain((await read_json_object(request)).value))
     accounts = accounts_of(request)
-    target = await accounts.database.aread(lambda connection: existing(connection, user_id))
     require_person(subject, "creating a token")
-    guard(subject, target)
+    target = await accounts.database.aread(lambda connection: guarded(connection, subject, user_id))
     if target["kind"] != users.SERVICE:
         raise Conflict("this account belongs to a person, who makes the tokens of it")
     row, text = await accounts.create_token(subject, None, user_id, given)
@@ -187,7 +186,7 @@ async def delete_user_token(request: Request, subject: MayModify, user_id: str, 
     """Delete a token of an account."""
 
     def write(connection: Connection) -> bool:
-        guard(subject, existing(connection, user_id))
+        guarded(connection, subject, user_id)
         return tokens.delete_token(connection, token_id, user_id)
 
     if not await accounts_of(request).database.awrite(write):
@@ -203,10 +202,19 @@ def existing(connection: Connection, user_id: str) -> dict[str, Any]:
     return row
 
 
-def guard(subject: Subject, target: dict[str, Any]) -> None:
-    """Only administrators change administrators, whatever grants others have. Raises Forbidden."""
+def guarded(connection: Connection, subject: Subject, user_id: str) -> dict[str, Any]:
+    """Read an account that is to be changed. Raises UnknownUser and Forbidden.
+
+    Only administrators change administrators, and nobody an account that has more than he has: he could use it.
+    """
+    target = existing(connection, user_id)
     if target["is_administrator"]:
         require_administrator(subject)
+    if not subject.has_everything:
+        missing = lacking(subject, teams_of(connection, user_id)[1])
+        if missing is not None:
+            raise Forbidden(missing)
+    return target
 
 
 def require_administrator(subject: Subject) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from infraxys.server.audit.trail import record
 from infraxys.server.auth.grants import ADMINISTER
 from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, Policy, Rights, Team
 from infraxys.server.auth.subject import Subject
@@ -168,3 +169,6 @@ def sync_groups(connection: Connection, user_id: str, groups: set[str]) -> None:
     ]
     if rows:
         connection.execute(team_members.insert(), rows)
+    if current != wanted:
+        changes: dict[str, Any] = {"joined": wanted - current, "left": current - wanted}
+        record(connection, "team_member.sync", f"user/{user_id}", **changes)

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import ipaddress
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from starlette.requests import HTTPConnection
 
 from infraxys.kit.clock import utc_now
-from infraxys.server.auth import sessions, tokens
+from infraxys.server.auth import run_tokens, sessions, tokens
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.subject import Subject
@@ -77,6 +78,9 @@ class Authenticator:
         parsed = tokens.parse(credentials)
         if parsed is not None:
             return await self._by_token(connection, *parsed)
+        of_run = run_tokens.parse(credentials)
+        if of_run is not None:
+            return await self._by_run(connection, *of_run)
         for verifier in self.bearers if scheme.lower() == "bearer" else ():
             subject = await verifier.verify(credentials)
             if subject is not None:
@@ -98,6 +102,16 @@ class Authenticator:
         return subject_of(
             row, "token", token_id=token_id, scopes=None if scopes is None else frozenset(json.loads(scopes))
         )
+
+    async def _by_run(self, connection: HTTPConnection, run_id: str, proof: str) -> Subject:
+        if not run_tokens.is_genuine(self._key, run_id, proof) or not is_on_this_host(connection):
+            raise Unauthorized
+        row = await self._database.alookup(lambda database: run_tokens.find(database, run_id))
+        subject = run_tokens.subject_of(row, self._local)
+        if subject is None:
+            raise Unauthorized
+        self._charge(connection, run_id)
+        return subject
 
     async def _by_session(self, connection: HTTPConnection, session_id: str, secret: str) -> Subject:
         row = await self._database.alookup(lambda database: sessions.find(database, session_id))
@@ -151,6 +165,17 @@ def subject_of(
 def address_of(connection: HTTPConnection) -> str:
     """Give the caller's address: of the connection, or of the client of a trusted proxy."""
     return connection.client.host if connection.client else ""
+
+
+def is_on_this_host(connection: HTTPConnection) -> bool:
+    """Whether the caller is on the server's own host, where actions execute: both ends have the same address."""
+    address = address_of(connection)
+    own: tuple[str, int | None] | None = connection.scope.get("server")
+    try:
+        is_loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        is_loopback = False
+    return is_loopback or (own is not None and address == own[0])
 
 
 def local_subject() -> Subject:

@@ -18,6 +18,7 @@ GRANTS = {
     "user.create": "create accounts",
     "user.modify": "change and disable accounts, delete their tokens",
     "user.delete": "delete accounts",
+    "audit.read": "see, export and check the audit trail",
     "environment.read": "see environments and what they generate",
     "action.execute": "execute actions",
     "workflow.execute": "execute workflows",
@@ -42,11 +43,11 @@ GRANTS = {
     "grant.delete": "delete custom grants",
 }
 # These concern the whole server, and are asked for on the root project.
-SERVER_RESOURCES = ("module.", "server.", "user.")
+SERVER_RESOURCES = ("module.", "server.", "user.", "audit.")
 _VIEWER = ("project.list", "project.read", "environment.read", "run.list", "run.read", "team.list", "grant.list")
 _OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
 _EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read")
-ROLES = {
+BUNDLES = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,
     "editor": _EDITOR,

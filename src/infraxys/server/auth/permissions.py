@@ -5,19 +5,20 @@ A route about the whole server needs its grant on the root project. One about so
 project when it knows it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
-from infraxys.server.auth.grants import GRANTS, OWN_SCOPES, check_scopes
+from infraxys.server.auth.grants import GRANTS
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import Forbidden, Problem
 
 SIGNED_IN = ""  # enough to be known
-__all__ = ["GRANTS", "OWN_SCOPES", "SIGNED_IN", "Public", "Requires", "check", "check_scopes", "declared", "hold"]
 
 
 class Requires:
@@ -39,6 +40,7 @@ class Requires:
         services = request.app.state.services
         access: AccessControl = services.access
         subject = await access.with_rights(await services.authenticator.authenticate(request))
+        enter(origin_of(subject))
         if self.grant and not (subject.may_somewhere(self.grant) if self.somewhere else subject.may(self.grant)):
             raise Forbidden(self.grant)
         return subject
@@ -47,6 +49,18 @@ class Requires:
         subject = await self._check(request)
         for held in request.state.held:
             held(subject)
+
+
+def origin_of(subject: Subject) -> Origin:
+    """Give a caller as the audit trail names it, from where the request came."""
+    return replace(
+        current(),
+        user_id=subject.user_id,
+        user_name=subject.name,
+        token_id=subject.token_id,
+        session_id=subject.session_id,
+        run_id=subject.run_id,
+    )
 
 
 class Public:
@@ -80,6 +94,17 @@ def check(subject: Subject, grant: str, project_id: str, unknown: Problem, *know
         if any(subject.may(other, project_id) for other in known_by):
             raise Forbidden(grant)
         raise unknown
+
+
+def lacking(subject: Subject, team_ids: Iterable[str]) -> str | None:
+    """Name a grant that teams have and the caller has not: whoever decides about them could have it then."""
+    policy = subject.rights.policy
+    for team in team_ids:
+        for project_id, grants in sorted(policy.given.get(team, {}).items()):
+            for grant in sorted(grants):
+                if not subject.may(grant, project_id):
+                    return policy.custom[grant].name if grant in policy.custom else grant
+    return None
 
 
 def hold(request: Request, subject: Subject, condition: Callable[[Subject], None]) -> None:

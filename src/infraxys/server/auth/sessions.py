@@ -6,6 +6,7 @@ The cookie is of no use without the row; the row holds a hash of the secret only
 import hashlib
 import hmac
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from starlette.responses import Response
 
 from infraxys.kit.clock import utc_now
+from infraxys.server.audit.origin import current
+from infraxys.server.audit.trail import record
 from infraxys.server.db.tables import sessions, users
 
 # The prefix makes browsers insist on Secure, on Path=/ and on this host alone having set it.
@@ -52,6 +55,9 @@ def create(
             expires_at=now + lifetime,
         )
     )
+    name = connection.execute(sa.select(users.c.name).where(users.c.id == user_id)).scalar()
+    origin = replace(current(), user_id=user_id, user_name=name, session_id=session_id)
+    record(connection, "session.create", f"user/{user_id}", origin=origin)
     return f"{session_id}.{secret}"
 
 
@@ -110,13 +116,17 @@ def list_sessions(connection: Connection, user_id: str, idle: timedelta) -> list
 def end(connection: Connection, user_id: str, session_id: str) -> bool:
     """End one session of a user; tells whether there was one."""
     query = sessions.delete().where(sessions.c.id == session_id, sessions.c.user_id == user_id)
-    return connection.execute(query).rowcount > 0
+    if connection.execute(query).rowcount == 0:
+        return False
+    record(connection, "session.delete", f"user/{user_id}", session=session_id)
+    return True
 
 
 def end_all(connection: Connection, user_id: str, keep: str | None = None) -> None:
     """End the sessions of a user, except one."""
     query = sessions.delete().where(sessions.c.user_id == user_id)
-    connection.execute(query if keep is None else query.where(sessions.c.id != keep))
+    ended = connection.execute(query if keep is None else query.where(sessions.c.id != keep))
+    record(connection, "session.delete", f"user/{user_id}", count=ended.rowcount)
 
 
 def set_cookie(response: Response, value: str, lifetime: timedelta = LIFETIME) -> None:

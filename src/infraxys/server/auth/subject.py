@@ -13,7 +13,8 @@ class Subject:
     """The caller of one request. `user_id` None is the operating-system user of developer mode.
 
     `trigger` says how a run that it starts was started; `token_id` is set for calls with a personal token, `session_id`
-    for those of a person who signed in. `scopes` are the only grants that a token may use; None: all of its owner's.
+    for those of a person who signed in, `run_id` for those of an action with the token of its run. `scopes` are the
+    only grants that a token may use; None: all of its owner's.
     `rights` is what teams give it, as of this request.
     """
 
@@ -24,6 +25,7 @@ class Subject:
     trigger: str = "user"
     token_id: str | None = None
     session_id: str | None = None
+    run_id: str | None = None
     scopes: frozenset[str] | None = None
     rights: Rights = field(default_factory=Rights, compare=False)
 

@@ -19,8 +19,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from infraxys.kit.clock import utc_now
+from infraxys.kit.clock import timestamp, utc_now
 from infraxys.kit.files import write_private
+from infraxys.server.audit.trail import record
 from infraxys.server.db.tables import tokens, users
 
 PREFIX = "ifx"
@@ -126,6 +127,8 @@ def create_token(
             expires_at=expires_at,
         )
     )
+    given: dict[str, Any] = {"user": user_id, "name": name, "scopes": scopes, "expires_at": timestamp(expires_at)}
+    record(connection, "token.create", f"token/{token_id}", **given)
     return NewToken(token_id, text)
 
 
@@ -151,6 +154,7 @@ def rotate_token(
         "expires_at": None if row["expires_at"] is None else now + (row["expires_at"] - began),
     }
     connection.execute(tokens.update().where(*mine).values(values))
+    record(connection, "token.rotate", f"token/{token_id}", user=user_id, overlap_seconds=int(overlap.total_seconds()))
     return NewToken(token_id, text)
 
 
@@ -214,7 +218,10 @@ def delete_token(connection: Connection, token_id: str, user_id: str | None = No
     query = tokens.delete().where(tokens.c.id == token_id)
     if user_id is not None:
         query = query.where(tokens.c.user_id == user_id)
-    return connection.execute(query).rowcount > 0
+    if connection.execute(query).rowcount == 0:
+        return False
+    record(connection, "token.delete", f"token/{token_id}")
+    return True
 
 
 def mark_used(connection: Connection, token_id: str, address: str) -> None:

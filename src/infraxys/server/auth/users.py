@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import new_id, utc_now
+from infraxys.server.audit.trail import record
 from infraxys.server.db.tables import sessions, tokens, users
 
 _NAME = re.compile(r"[\w.@+-]{1,100}\Z")
@@ -61,6 +62,7 @@ def create_user(
             connection.execute(users.insert().values(values))
     except sa.exc.IntegrityError as error:  # somebody was faster, on PostgreSQL
         raise UserProblem(f"user '{name}' exists already", "user_exists") from error
+    record(connection, "user.create", f"user/{user_id}", name=normal, kind=kind, is_administrator=is_administrator)
     return user_id
 
 
@@ -107,6 +109,7 @@ def set_disabled(connection: Connection, user_id: str, *, is_disabled: bool) -> 
         if is_disabled
         else query.values(disabled_at=None)
     )
+    record(connection, "user.update", f"user/{user_id}", is_disabled=is_disabled)
 
 
 def set_administrator(connection: Connection, user_id: str, *, is_administrator: bool) -> None:
@@ -114,24 +117,33 @@ def set_administrator(connection: Connection, user_id: str, *, is_administrator:
     if not is_administrator:
         keep_an_administrator(connection, user_id)
     connection.execute(users.update().where(users.c.id == user_id).values(is_administrator=is_administrator))
+    record(connection, "user.update", f"user/{user_id}", is_administrator=is_administrator)
 
 
 def set_display_name(connection: Connection, user_id: str, display_name: str) -> None:
     """Change what people read."""
     connection.execute(users.update().where(users.c.id == user_id).values(display_name=display_name))
+    record(connection, "user.update", f"user/{user_id}", display_name=display_name)
 
 
-def set_password(connection: Connection, user_id: str, password_hash: str, *, end_sessions: bool = True) -> None:
+def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
     """Change the password; the account's sessions end with it."""
+    connection.execute(sessions.delete().where(sessions.c.user_id == user_id))
+    set_password_hash(connection, user_id, password_hash)
+    record(connection, "user.update", f"user/{user_id}", password="changed")  # noqa: S106 - not one
+
+
+def set_password_hash(connection: Connection, user_id: str, password_hash: str) -> None:
+    """Store the same password in another way."""
     connection.execute(users.update().where(users.c.id == user_id).values(password_hash=password_hash))
-    if end_sessions:
-        connection.execute(sessions.delete().where(sessions.c.user_id == user_id))
 
 
 def delete_user(connection: Connection, user_id: str) -> None:
     """Remove an account with its sessions and tokens. Raises UserProblem rather than leaving no administrator."""
     keep_an_administrator(connection, user_id)
+    name = connection.execute(sa.select(users.c.name).where(users.c.id == user_id)).scalar()
     connection.execute(users.delete().where(users.c.id == user_id))
+    record(connection, "user.delete", f"user/{user_id}", name=name)
 
 
 def keep_an_administrator(connection: Connection, user_id: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -34,6 +35,8 @@ from infraxys.spec.snapshot import Dependency
 V = TypeVar("V", EnvironmentView, InstanceView)
 MAX_BRANCHES = 256  # resolved branches kept in memory
 MAX_PLANS = 4096  # plans kept per branch
+# A generation that failed is tried again after this: a machine that was too busy for its time limits may be so no more.
+RETRY_SECONDS = 30.0
 MAX_SUGGESTIONS = 5000  # ids compared when looking for the closest match
 
 
@@ -71,6 +74,7 @@ class _Branch:
     world: World
     pins: Pins
     generations: dict[str, Generation] = field(default_factory=dict)
+    retry_at: dict[str, float] = field(default_factory=dict)  # by environment, in monotonic seconds
     checks: dict[str, Checked] = field(default_factory=dict)
     plans: "LRUCache[Target, Plan]" = field(default_factory=lambda: LRUCache(MAX_PLANS))
 
@@ -211,11 +215,11 @@ class Catalog:
     def _check_cold(self, path: BranchPath, environment_id: str) -> Checked:
         with self._lock:
             branch = self._branch(path)
+            generation = self._generation(branch, environment_id)
             checked = branch.checks.get(environment_id)
-            if checked is None:
-                generation = self._generation(branch, environment_id)
+            if checked is None or checked.generation is not generation:
                 environment = branch.world.environment(environment_id)
-                warnings = tuple(lint(environment, generation))
+                warnings = tuple(lint(branch.world, environment, generation))
                 checked = Checked(self._heads[path], environment, generation, warnings)
                 branch.checks[environment_id] = checked
             return checked
@@ -282,10 +286,11 @@ class Catalog:
 
     def _generation(self, branch: _Branch, environment_id: str) -> Generation:
         generation = branch.generations.get(environment_id)
-        if generation is None:
+        if generation is None or (not generation.is_complete and time.monotonic() >= branch.retry_at[environment_id]):
             key = (branch.world.root, environment_id)
             renders = self._renders.setdefault(key, RenderCache())
             generation = branch.generations[environment_id] = generate(branch.world, environment_id, renders)
+            branch.retry_at[environment_id] = time.monotonic() + RETRY_SECONDS
         return generation
 
     def _plan_cold(self, target: Target) -> Plan:

@@ -1,6 +1,7 @@
 """The server's database: SQLite with one writer, or PostgreSQL. Synchronous, in threads of its own."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,8 +51,8 @@ class Database:
         return self._writer_engine
 
     def write(self, work: Work[T]) -> "Future[T]":
-        """Run a function in a transaction, in another thread."""
-        return self._writers.submit(self.write_now, work)
+        """Run a function in a transaction, in another thread, with the caller's context variables."""
+        return self._writers.submit(contextvars.copy_context().run, self.write_now, work)
 
     def read(self, work: Work[T]) -> "Future[T]":
         """Run a function that only reads, in another thread."""

@@ -4,6 +4,7 @@ Conventions: ids are text (UUIDv7 where we make them), times are UTC and end in 
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -291,6 +292,8 @@ runs = Table(
     Column("token_id", String(22)),
     # JSON list of the only grants that the token allowed; null: all of the starter's
     Column("scopes", Text),
+    # The run whose action started this one
+    Column("parent_run_id", String(36)),
     # The JSON text of the argument, byte for byte as it came.
     Column("argument", LargeBinary, nullable=False),
     Column("argument_digest", String(80), nullable=False),
@@ -349,4 +352,34 @@ executors = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("beat_at", UtcDateTime, nullable=False),
+)
+
+audit_records = Table(
+    "audit_records",
+    metadata,
+    # Without gaps from 1. Triggers keep rows from being changed and deleted; see infraxys.server.audit.trail.
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    # noun.verb
+    Column("action", String(64), nullable=False),
+    # noun/id
+    Column("target", String(300), nullable=False),
+    # "ok", "failed" or "refused"
+    Column("result", String(16), nullable=False),
+    Column("user_id", String(36)),
+    Column("user_name", String(300)),
+    Column("token_id", String(22)),
+    Column("session_id", String(22)),
+    # The run whose action called.
+    Column("run_id", String(36)),
+    Column("address", String(64), nullable=False),
+    Column("request_id", String(128)),
+    # JSON object, small
+    Column("details", Text, nullable=False),
+    # SHA-256, hexadecimal, of this record and of the hash before it
+    Column("hash", String(64), nullable=False),
+    Index("ix_audit_records_action", "action", "sequence"),
+    Index("ix_audit_records_target", "target", "sequence"),
+    Index("ix_audit_records_user_id", "user_id", "sequence"),
+    Index("ix_audit_records_user_name", "user_name", "sequence"),
 )

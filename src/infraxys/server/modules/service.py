@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import Closure, FetchedModule, ModuleStore
+from infraxys.server.audit.trail import FAILED, record
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import module_branches, modules
 from infraxys.server.errors import Conflict, NotFound, Problem, Unprocessable
@@ -92,7 +93,7 @@ class Modules:
             closure = await self._store.fetch_closure(parsed, branches, on_progress)
             if parsed.module not in closure.modules:
                 raise refusal(closure.failures[parsed.text])
-            await self._record(closure, parsed.module)
+            await self._record(closure, parsed.module, "module.add" if known is None else "module.fetch")
         return Fetched(parsed.module, closure)
 
     async def fetch(self, name: str) -> Fetched:
@@ -105,12 +106,13 @@ class Modules:
         try:
             return await self.add(row["url"], wanted)
         except Problem as problem:
-            said = problem.detail
-            await self._database.awrite(
-                lambda connection: connection.execute(
-                    modules.update().where(modules.c.id == row["id"]).values(problem=said)
-                )
-            )
+            said, code = problem.detail, problem.code
+
+            def write(connection: Connection) -> None:
+                connection.execute(modules.update().where(modules.c.id == row["id"]).values(problem=said))
+                record(connection, "module.fetch", f"module/{name}", result=FAILED, code=code)
+
+            await self._database.awrite(write)
             raise
 
     async def add_hosted(self, module: ModuleId, directory: Path, branch: str) -> None:
@@ -123,7 +125,9 @@ class Modules:
             module_id = upsert_module(connection, module, f"{HOSTED}{module}", is_dependency=False)
             keep_branches(connection, module_id, {branch})
             add_branches(connection, module_id, {branch: commit})
-            return read_heads(connection)
+            heads = read_heads(connection)
+            record(connection, "module.create", f"module/{module}", branch=branch)
+            return heads
 
         self._on_change(await self._database.awrite(write))
 
@@ -145,7 +149,9 @@ class Modules:
         def write(connection: Connection) -> dict[BranchPath, str]:
             row = require_module(connection, name)
             connection.execute(modules.delete().where(modules.c.id == row["id"]))
-            return read_heads(connection)
+            heads = read_heads(connection)
+            record(connection, "module.remove", f"module/{name}")
+            return heads
 
         async with self._lock:
             self._on_change(await self._database.awrite(write))
@@ -160,7 +166,7 @@ class Modules:
                 found[branch] = [FileProblem("", None, None, error.code, str(error))]
         return found
 
-    async def _record(self, closure: Closure, root: ModuleId) -> None:
+    async def _record(self, closure: Closure, root: ModuleId, action: str) -> None:
         def write(connection: Connection) -> dict[BranchPath, str]:
             for module, fetched in closure.modules.items():
                 is_root = module == root
@@ -172,7 +178,11 @@ class Modules:
                 add_branches(connection, module_id, fetched.branches)
             for url, error in closure.failures.items():
                 connection.execute(modules.update().where(modules.c.url == url).values(problem=str(error)))
-            return read_heads(connection)
+            heads = read_heads(connection)
+            others = sorted(str(module) for module in closure.modules if module != root)
+            branches = len(closure.modules[root].branches)
+            record(connection, action, f"module/{root}", branches=branches, dependencies=others)
+            return heads
 
         self._on_change(await self._database.awrite(write))
 

@@ -1,6 +1,6 @@
 """Projects over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from infraxys.server.accounts.endpoints import CREATED, OK, READ_REFUSALS, REFUSALS
 from infraxys.server.accounts.schemas import body_of
+from infraxys.server.audit.trail import action_of, record
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
@@ -27,6 +28,7 @@ LISTED = {**OK, **READ_REFUSALS, **responses(404, 422)}
 CHANGED = {**OK, **REFUSALS, **ONE}
 MADE = {**CREATED, **REFUSALS, **ONE}
 GONE = {**REFUSALS, **ONE}
+PROJECT_ID = r"^[0-9A-Za-z-]+$"
 Limit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(max_length=1000)]
 MayList = Annotated[Subject, Depends(Requires("project.list", somewhere=True))]
@@ -44,12 +46,35 @@ def access_of(request: Request) -> AccessControl:
 
 async def body(request: Request, model: type[M]) -> M:
     """Read a body. Raises the 400s and 422s of the API."""
-    return validate(model, plain((await read_json_object(request)).value))
+    given = validate(model, plain((await read_json_object(request)).value))
+    request.state.given = given  # what was changed, for the audit trail; see `changed`
+    return given
 
 
 async def changed(request: Request, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
-    """Change something in one transaction."""
-    return await access_of(request).change(subject, work)
+    """Change something in one transaction, and put it on record there."""
+    given: BaseModel | None = getattr(request.state, "given", None)
+    details = {
+        **request.query_params,
+        **request.path_params,
+        **(given.model_dump(exclude_unset=True) if given else {}),
+    }
+    operation = request.scope["route"].operation_id
+
+    def recorded(connection: Connection, caller: Subject) -> T:
+        result = work(connection, caller)
+        record(connection, action_of(operation), target_of(request, operation, result), **details)
+        return result
+
+    return await access_of(request).change(subject, recorded)
+
+
+def target_of(request: Request, operation: str, result: object) -> str:
+    """Name what was changed: the first id of the path, else what was made."""
+    for name, value in request.path_params.items():
+        return f"{name.removesuffix('_id')}/{value}"
+    made = result["id"] if isinstance(result, Mapping) else result
+    return f"{operation.partition('_')[2]}/{made}"
 
 
 async def viewed(request: Request, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:

@@ -11,7 +11,7 @@ from infraxys.server.auth.permissions import SIGNED_IN, Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.paths import API
 from infraxys.server.projects import grants, schemas
-from infraxys.server.projects.endpoints import CHANGED, GONE, LISTED, MADE, body, changed, listing, viewed
+from infraxys.server.projects.endpoints import CHANGED, GONE, LISTED, MADE, PROJECT_ID, body, changed, listing, viewed
 
 router = APIRouter(prefix=f"{API}/grants", tags=["grants"])
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
@@ -25,9 +25,9 @@ MayDelete = Annotated[Subject, Depends(Requires("grant.delete", somewhere=True))
 async def list_grants(
     request: Request,
     subject: Known,
-    project_id: Annotated[str | None, Query(alias="projectId", max_length=36)] = None,
+    project_id: Annotated[str | None, Query(alias="projectId", max_length=36, pattern=PROJECT_ID)] = None,
 ) -> Response:
-    """List every built-in grant with what it allows and the roles that have it, then the custom ones.
+    """List every built-in grant with what it allows and the bundles that have it, then the custom ones.
 
     Everybody may see the built-in ones; custom ones need `grant.list`. With `projectId` the custom ones are those that
     can be given in that project: its own, and those of the projects above it.

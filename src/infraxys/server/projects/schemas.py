@@ -8,7 +8,7 @@ from sqlalchemy.engine import RowMapping
 
 from infraxys.kit.clock import timestamp
 from infraxys.server.accounts.schemas import Body
-from infraxys.server.auth.grants import GRANTS, ROLES, is_custom_id, is_server_wide
+from infraxys.server.auth.grants import BUNDLES, GRANTS, is_custom_id, is_server_wide
 from infraxys.spec.identity import ModuleId
 
 ADMINISTRATORS = "administrators"
@@ -122,18 +122,14 @@ class ChangeTeam(Body):
 
 
 class GiveGrants(Body):
-    """Grants to give to a team on a project: by name, by the id of a custom one, or a role's all at once."""
+    """Grants to give to a team on a project: by name, by the id of a custom one, or a bundle's all at once."""
 
     project_id: ProjectId
-    grants: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=100)] = Field(
-        default=[]
-    )
-    roles: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=10)] = Field(
-        default=[]
-    )
+    grants: Annotated[list[GrantId], Field(max_length=100)] = Field(default=[])
+    bundles: Annotated[list[GrantId], Field(max_length=10)] = Field(default=[])
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"projectId": "root", "grants": ["run.argument"], "roles": ["operator"]}]}
+        json_schema_extra={"examples": [{"projectId": "root", "grants": ["run.argument"], "bundles": ["operator"]}]}
     )
 
 
@@ -224,7 +220,7 @@ def built_in_object(name: str) -> dict[str, Any]:
         "kind": "builtIn",
         "description": GRANTS[name],
         "isServerWide": is_server_wide(name),
-        "roles": [role for role, grants in ROLES.items() if name in grants],
+        "bundles": [bundle for bundle, grants in BUNDLES.items() if name in grants],
     }
 
 

@@ -17,6 +17,7 @@ from infraxys.server.projects.endpoints import (
     GONE,
     LISTED,
     MADE,
+    PROJECT_ID,
     Cursor,
     Limit,
     body,
@@ -39,7 +40,7 @@ MayGive = Annotated[Subject, Depends(Requires("grant.modify", somewhere=True))]
 async def list_teams(
     request: Request,
     subject: MayList,
-    project_id: Annotated[str | None, Query(alias="projectId", max_length=36)] = None,
+    project_id: Annotated[str | None, Query(alias="projectId", max_length=36, pattern=PROJECT_ID)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -148,7 +149,7 @@ async def list_given(request: Request, subject: MaySeeGrants, team_id: str) -> R
 async def give_grants(request: Request, subject: MayGive, team_id: str) -> Response:
     """Give grants to a team, on its project or on one below; they hold there and everywhere below.
 
-    The caller has to have each of them there. Roles are sets of grants: see `GET /grants`.
+    The caller has to have each of them there. Bundles are sets of grants: see `GET /grants`.
     """
     given = await body(request, schemas.GiveGrants)
     await changed(request, subject, lambda connection, caller: teams.give(connection, caller, team_id, given))
@@ -163,7 +164,7 @@ async def take_grant(
     subject: MayGive,
     team_id: str,
     grant: str,
-    project_id: Annotated[str, Query(alias="projectId", max_length=36)],
+    project_id: Annotated[str, Query(alias="projectId", max_length=36, pattern=PROJECT_ID)],
 ) -> Response:
     """Take a grant on a project from a team."""
     await changed(

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth import users
 from infraxys.server.auth.access import sync_members
-from infraxys.server.auth.grants import ADMINISTER, GRANTS, ROLES, is_server_wide
-from infraxys.server.auth.permissions import check
+from infraxys.server.auth.grants import ADMINISTER, BUNDLES, GRANTS, is_server_wide
+from infraxys.server.auth.permissions import check, lacking
 from infraxys.server.auth.rights import ROOT
 from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.users import UserProblem
@@ -193,7 +193,7 @@ def give(connection: Connection, subject: Subject, team_id: str, given: schemas.
     if row["project_id"] not in subject.rights.policy.path(project_id):
         raise BadGrant("a team can be given something on its own project and those below only")
     keep_administrators(row, "given grants; it has all of them")
-    wanted = {grant for role in given.roles for grant in role_of(role)} | set(given.grants)
+    wanted = {grant for bundle in given.bundles for grant in grants_of(bundle)} | set(given.grants)
     for grant in sorted(wanted):
         check_giving(subject, project_id, grant)
     has = subject.rights.policy.given.get(team_id, {}).get(project_id, frozenset())
@@ -220,11 +220,11 @@ def check_giving(subject: Subject, project_id: str, grant: str) -> None:
         raise Forbidden(name)
 
 
-def role_of(role: str) -> tuple[str, ...]:
-    """Give the grants of a role."""
-    if role not in ROLES:
-        raise BadGrant(f"there is no role '{role}' (there are: {', '.join(ROLES)})")
-    return ROLES[role]
+def grants_of(bundle: str) -> tuple[str, ...]:
+    """Give the grants of a bundle."""
+    if bundle not in BUNDLES:
+        raise BadGrant(f"there is no bundle '{bundle}' (there are: {', '.join(BUNDLES)})")
+    return BUNDLES[bundle]
 
 
 def take(connection: Connection, subject: Subject, team_id: str, project_id: str, grant: str) -> None:
@@ -241,11 +241,9 @@ def take(connection: Connection, subject: Subject, team_id: str, project_id: str
 
 def check_covers(subject: Subject, row: RowMapping) -> None:
     """Refuse who has not everything that a team has. Raises Forbidden naming what is missing."""
-    policy = subject.rights.policy
-    for project_id, grants in sorted(policy.given.get(row["id"], {}).items()):
-        for grant in sorted(grants):
-            if not subject.may(grant, project_id):
-                raise Forbidden(policy.custom[grant].name if grant in policy.custom else grant)
+    missing = lacking(subject, [row["id"]])
+    if missing is not None:
+        raise Forbidden(missing)
 
 
 def keep_administrators(row: RowMapping, what: str) -> None:

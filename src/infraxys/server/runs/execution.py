@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -61,11 +62,12 @@ class RunExecution:
         executor_id: str,
         log_limit: int,
         rest_endpoint: str | None,
+        run_token: Callable[[str], str],
         starters: Starters,
     ) -> None:
         self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
-        self._rest_endpoint, self._starters = rest_endpoint, starters
+        self._rest_endpoint, self._run_token, self._starters = rest_endpoint, run_token, starters
         self._active: dict[str, ActiveRun] = {}
         self._ended: set[str] = set()  # ended before the engine asked for it
 
@@ -283,12 +285,13 @@ class RunExecution:
             run_id=record["id"],
             argument=record["argument"],
             user_name=record["user_name"] or "",
-            user_full_name=record["user_name"] or "",
+            user_full_name=(record["user_name"] or "") if starter is None else starter.display_name,
             grants=grants,
             teams=teams,
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
+            token=self._run_token(record["id"]),
         )
 
 

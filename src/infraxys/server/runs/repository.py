@@ -13,6 +13,8 @@ from sqlalchemy.engine import Connection
 
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.audit.origin import Origin
+from infraxys.server.audit.trail import record
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import executors, idempotency_keys, run_steps, runs
 from infraxys.server.errors import BadRequest
@@ -56,9 +58,13 @@ class Existing:
 
 
 def insert_run(
-    connection: Connection, run: RunRecord, steps: Sequence[dict[str, Any]], key: IdempotencyKey | None
+    connection: Connection,
+    run: RunRecord,
+    steps: Sequence[dict[str, Any]],
+    key: IdempotencyKey | None,
+    origin: Origin,
 ) -> Existing | None:
-    """Record a run with its steps, unless its key has one already; gives that one then."""
+    """Record a run with its steps, unless its key has one already; gives that one then. `origin` is who asked."""
     if key is not None:
         found = find_key(connection, key)
         if found is not None:
@@ -74,7 +80,14 @@ def insert_run(
                 caller=key.caller, key=key.key, fingerprint=key.fingerprint, run_id=run["id"], created_at=utc_now()
             )
         )
+    record(connection, "run.accept", f"run/{run['id']}", origin=origin, **accepted(run))
     return None
+
+
+def accepted(run: RunRecord) -> dict[str, Any]:
+    """Give what goes on record of a run besides who asked for it. Never its argument."""
+    names = ("kind", "module", "branch", "commit", "environment_id", "instance_id", "filename", "workflow_id")
+    return {name: run[name] for name in (*names, "trigger", "parent_run_id") if run[name] is not None}
 
 
 def find_key(connection: Connection, key: IdempotencyKey) -> Existing | None:
@@ -189,13 +202,14 @@ def unfinished_runs(connection: Connection) -> list[tuple[str, str]]:
     return [(row.id, row.status) for row in connection.execute(query)]
 
 
-def request_cancel(connection: Connection, run_id: str) -> None:
-    """Note that somebody wants the end of a run."""
-    connection.execute(
+def request_cancel(connection: Connection, run_id: str) -> bool:
+    """Note that somebody wants the end of a run; tells whether that is new."""
+    noted = connection.execute(
         runs.update()
         .where(runs.c.id == run_id, runs.c.cancel_requested_at.is_(None))
         .values(cancel_requested_at=utc_now())
     )
+    return noted.rowcount > 0
 
 
 def is_queued(record: RunRecord) -> bool:

@@ -93,6 +93,7 @@ class Run(BaseModel):
     trigger: str
     requested_by: dict[str, Any]
     token_id: str | None
+    parent_run_id: str | None
     argument_digest: str
     created_at: datetime
     started_at: datetime | None
@@ -149,6 +150,7 @@ def run_object(run: RunRecord, log: tuple[str, bool] | None = None) -> dict[str,
         "trigger": run["trigger"],
         "requestedBy": {"id": run["user_id"], "name": run["user_name"]},
         "tokenId": run["token_id"],
+        "parentRunId": run["parent_run_id"],
         "argumentDigest": run["argument_digest"],
         "createdAt": timestamp(run["created_at"]),
         "startedAt": timestamp(run["started_at"]),

@@ -12,6 +12,8 @@ from infraxys.durable.engine import DurableEngine
 from infraxys.engine.plan import Plan
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import new_id, utc_now
+from infraxys.server.audit.origin import Origin, current
+from infraxys.server.audit.trail import record as record_action
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database
@@ -75,10 +77,10 @@ class Runs:
         has_slot = self._engine.reserve(run_id)
         if has_slot and submission.key is None:
             self.execution.start_ahead(run_id)
-        ended = self.watchers.end_of(run_id)
+        ended, origin = self.watchers.end_of(run_id), current()
         loop = asyncio.get_running_loop()
         accepting = loop.run_in_executor(
-            self._accepting, lambda: self._accept(run, steps, submission.key, has_slot=has_slot)
+            self._accepting, lambda: self._accept(run, steps, submission.key, origin, has_slot=has_slot)
         )
         try:
             # Shielded: a caller that goes away does not undo what it has asked for.
@@ -98,11 +100,13 @@ class Runs:
         self.execution.forget(run_id)
 
     def _accept(
-        self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None, *, has_slot: bool
+        self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None, origin: Origin, *, has_slot: bool
     ) -> Existing | None:
         """Record and start, in a thread."""
         try:
-            existing = self._database.write_now(lambda connection: repository.insert_run(connection, run, steps, key))
+            existing = self._database.write_now(
+                lambda connection: repository.insert_run(connection, run, steps, key, origin)
+            )
         except BaseException:
             self._engine.release(run["id"])
             raise
@@ -141,11 +145,13 @@ class Runs:
         now = utc_now()
 
         def request(connection: Connection) -> RunRecord | None:
-            repository.request_cancel(connection, run_id)
+            is_new = repository.request_cancel(connection, run_id)
             found = repository.find_run(connection, run_id)
             if found is not None and repository.is_queued(found):
                 end_run(connection, run_id, Status.CANCELLED, now, [], message="cancelled before it started")
                 found = repository.find_run(connection, run_id)
+            if is_new:
+                record_action(connection, "run.cancel", f"run/{run_id}")
             return found
 
         found = await self._database.awrite(request)
@@ -226,6 +232,7 @@ def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
         "user_id": subject.user_id,
         "user_name": subject.name,
         "token_id": subject.token_id,
+        "parent_run_id": subject.run_id,
         "scopes": None if subject.scopes is None else json.dumps(sorted(subject.scopes)),
         "argument": submission.argument,
         "argument_digest": f"sha256:{hashlib.sha256(submission.argument).hexdigest()}",

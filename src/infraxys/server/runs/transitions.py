@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.engine.status import ALLOWED, FINAL, Status
+from infraxys.server.audit.origin import SERVER
+from infraxys.server.audit.trail import FAILED, OK, record
 from infraxys.server.db.tables import run_steps, runs
 
 RunRecord = dict[str, Any]
@@ -113,6 +115,10 @@ def end_run(
     if moved.rowcount and status is not Status.SUCCESS:
         # What comes after the step that ended the run is never executed.
         connection.execute(_SKIP_STEPS, {"run": run_id})
+    if moved.rowcount:
+        result = OK if status is Status.SUCCESS else FAILED
+        details = {"status": status.value, "exit_code": values.get("exit_code")}
+        record(connection, "run.end", f"run/{run_id}", result=result, origin=SERVER, **details)
     return moved.rowcount > 0
 
 

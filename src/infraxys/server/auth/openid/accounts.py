@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from infraxys.kit.clock import new_id, utc_now
+from infraxys.server.audit.trail import record as record_action
 from infraxys.server.auth.access import sync_groups
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.users import OIDC, UserProblem, normalise
@@ -155,6 +156,7 @@ def _create(connection: Connection, identity: Identity) -> str:
             created_at=utc_now(),
         )
     )
+    record_action(connection, "user.create", f"user/{user_id}", kind=OIDC, subject=identity.subject)
     return user_id
 
 
@@ -164,6 +166,7 @@ def link(connection: Connection, user_id: str, issuer: str, subject: str) -> Non
         raise UserProblem("this person of the OpenID provider has an account already", "user_exists")
     values = {"kind": OIDC, "oidc_issuer": issuer, "oidc_subject": subject}
     connection.execute(users.update().where(users.c.id == user_id).values(values))
+    record_action(connection, "user.update", f"user/{user_id}", kind=OIDC, subject=subject)
 
 
 def _free_name(connection: Connection, identity: Identity) -> str:
@@ -186,7 +189,13 @@ def _apply_groups(
     sync_groups(connection, user_id, set(groups))
     if options.oidc_admin_group is not None:
         is_administrator = options.oidc_admin_group in groups
-        connection.execute(users.update().where(users.c.id == user_id).values(is_administrator=is_administrator))
+        changed = connection.execute(
+            users.update()
+            .where(users.c.id == user_id, users.c.is_administrator != is_administrator)
+            .values(is_administrator=is_administrator)
+        )
+        if changed.rowcount:
+            record_action(connection, "user.update", f"user/{user_id}", is_administrator=is_administrator)
     connection.execute(
         openid_accounts.update()
         .where(openid_accounts.c.user_id == user_id)

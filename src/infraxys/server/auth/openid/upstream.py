@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import utc_now
+from infraxys.server.audit.trail import record as record_action
 from infraxys.server.auth.openid.accounts import AccountRefused, read_signed_in, record, refuse_older_tokens
 from infraxys.server.auth.openid.exchange import Exchange, GrantRefused, Upstream
 from infraxys.server.auth.openid.options import OpenIdOptions
@@ -150,6 +151,9 @@ class UpstreamWatch:
 
         def end(connection: Connection) -> None:
             connection.execute(sessions.delete().where(sessions.c.id == row["session_id"]))
+            record_action(
+                connection, "session.delete", f"user/{row['user_id']}", session=row["session_id"], reason=reason
+            )
             if refuse_tokens:
                 refuse_older_tokens(connection, row["user_id"])
 

@@ -1,0 +1,111 @@
+"""`infraxys check`: every problem and warning of a working tree at once, for people, editors and CI."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factories.snapshots import attribute, environment, instance, template
+
+PACKET = {
+    "id": "p-Tool",
+    "label": "tool",
+    "attributes": [attribute("port", "80"), attribute("unused", "1"), attribute("wrong", "$no_attribute")],
+    "files": [
+        template("one.sh", executable=True),
+        template("two.sh"),
+        template("wide.sh", executable=True, saveWith="CURRENT CONTAINER"),
+    ],
+}
+FILES: dict[str, Any] = {
+    "packets/Tool/packet.json": PACKET,
+    "packets/Tool/files/one.sh": "echo $port\necho $first_missing\n",
+    "packets/Tool/files/two.sh": "$wrong #if(false)$undeclared#end\n",
+    "packets/Tool/files/wide.sh": "echo wide\n",
+    "packets/Tool/files/forgotten.sh": "echo never\n",
+    **environment(instance("i", "Tool")),
+}
+ALL = {
+    ("template_failed", "packets/Tool/files/one.sh", 2),
+    ("template_failed", "environments/prod/web/container.json", 1),
+    ("undeclared_name", "packets/Tool/files/two.sh", 1),
+    ("unused_attribute", "packets/Tool/packet.json", None),
+    ("unreachable_action", "packets/Tool/files/wide.sh", None),
+    ("undeclared_file", "packets/Tool/files/forgotten.sh", None),
+}
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    """Write a working tree; nothing is committed."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def check(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infraxys", "check", str(folder), *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("broken"), FILES)
+
+
+def test_everything_is_reported_at_once_and_the_exit_code_is_1(broken: Path) -> None:
+    done = check(broken, "--format", "json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert {(item["code"], item["file"], item["line"]) for item in found} == ALL
+    [failed] = [item for item in found if item["file"].endswith("one.sh")]
+    assert failed["where"] == "container 'web', instance 'tool'"
+    assert "Variable $first_missing has not been set" in failed["message"]
+    [value] = [item for item in found if item["attribute"]]
+    assert (value["attribute"], value["instanceId"], value["containerId"]) == ("wrong", "i", "c-web")
+    errors = {item["code"] for item in found if item["severity"] == "error"}
+    assert errors == {"template_failed"}
+
+
+def test_people_get_one_line_each_and_a_sum(broken: Path) -> None:
+    done = check(broken)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(ALL) + 1
+    assert lines[-1] == "1 environments, 0 actions: 2 errors, 4 warnings"
+    assert any(line.startswith("packets/Tool/files/one.sh:2:6: ") for line in lines)
+
+
+@pytest.mark.parametrize("form", ["github", "sarif"])
+def test_ci_gets_the_same_findings(broken: Path, form: str) -> None:
+    done = check(broken, "--format", form)
+    assert done.returncode == 1
+    if form == "github":
+        assert len(done.stdout.splitlines()) == len(ALL)
+        assert "::error file=packets/Tool/files/one.sh,line=2,col=6,title=template_failed::" in done.stdout
+    else:
+        results = json.loads(done.stdout)["runs"][0]["results"]
+        assert {(item["ruleId"], item["level"]) for item in results} >= {("template_failed", "error")}
+        assert len(results) == len(ALL)
+
+
+def test_warnings_alone_are_exit_code_0(tmp_path: Path) -> None:
+    good = {**FILES, "packets/Tool/files/one.sh": "echo $port\n", "packets/Tool/files/two.sh": "two\n"}
+    done = check(write(tmp_path, good))
+    assert done.returncode == 0, done.stdout
+    assert "1 actions: 0 errors, " in done.stdout
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
+    assert check(tmp_path / "nothing").returncode == 2
+    assert check(tmp_path, "--format", "xml").returncode == 2
