@@ -216,6 +216,8 @@ class TestReading:
         name = f"cli-{uuid.uuid4().hex[:8]}"
         assert accounts.command("user", "create", name).returncode == 0
         assert accounts.command("token", "create", "--name", "x", "--user", name).returncode == 0
-        created = [item for item in records(accounts.admin, what="user.create") if item["details"]["name"] == name]
+        created = [
+            item for item in records(accounts.admin, what="user.create", result="ok") if item["details"]["name"] == name
+        ]
         assert (created[0]["address"], bool(created[0]["user"]["name"])) == ("cli", True)
         assert records(accounts.admin, what="token.create")[0]["address"] == "cli"

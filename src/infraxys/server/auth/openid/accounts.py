@@ -144,11 +144,11 @@ async def record(database: Database, identity: Identity, options: OpenIdOptions)
 
 
 def _create(connection: Connection, identity: Identity) -> str:
-    user_id = new_id()
+    user_id, name = new_id(), _free_name(connection, identity)
     connection.execute(
         users.insert().values(
             id=user_id,
-            name=_free_name(connection, identity),
+            name=name,
             display_name=identity.display_name or identity.name or identity.subject[:MAX_NAME],
             kind=OIDC,
             oidc_issuer=identity.issuer,
@@ -156,7 +156,7 @@ def _create(connection: Connection, identity: Identity) -> str:
             created_at=utc_now(),
         )
     )
-    record_action(connection, "user.create", f"user/{user_id}", kind=OIDC, subject=identity.subject)
+    record_action(connection, "user.create", f"user/{user_id}", name=name, kind=OIDC, subject=identity.subject)
     return user_id
 
 
