@@ -218,6 +218,8 @@ class DurableEngine:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _list(self, **filters: Any) -> list[WorkflowStatus]:
+        if self._line.is_over:
+            return []
         return DBOS.list_workflows(name=workflow.WORKFLOW, load_input=False, load_output=False, **filters)
 
     def _keep_pace(self) -> None:
