@@ -5,23 +5,38 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.masking import Masker
 from infraxys.engine.plan import PlannedStep
+from infraxys.spec.names import is_exportable
 
 ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
+REST_CLIENT = "INFRAXYS-CONFIG/INFRAXYS-REST-CLIENT"  # below variables: where clients of the API look for their token
 MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a longer variable in its environment
+
+
+@dataclass(frozen=True, slots=True)
+class RunVariable:
+    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file."""
+
+    name: str
+    value: str
+    is_exported: bool = False
+    file: str | None = None
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
-    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts. `masker`
+    keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
     """
 
     run_id: str
@@ -35,6 +50,8 @@ class RunContext:
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
     token: str | None = None
+    variables: tuple[RunVariable, ...] = ()
+    masker: Masker | None = None
 
 
 def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
@@ -51,7 +68,8 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         "teams": list(run.teams),
         "projects": [],
     }
-    exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
+    exports = exported(run.variables) + shell_exports(step.attributes)
+    exports += shell_exports({**step.variables, **run_variables(step, run)})
     write(custom / "arguments.json", run.argument)
     write(folder / "system" / "current_user.json", json.dumps(user).encode())
     write(folder / "system" / "grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
@@ -60,6 +78,8 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         write(folder / "system" / "token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
         write(folder / "system" / "rest_client.json", json.dumps(client).encode())
+    if any(variable.file is not None for variable in run.variables):
+        write_variables(folder / "variables", run.variables)
     (folder / "system" / "has_grant").symlink_to(f"{ROOT}/core/has_grant")
     instance = folder / "instance"
     shutil.copytree(environment / step.directory, instance, symlinks=True)
@@ -67,6 +87,38 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         path.chmod(path.stat().st_mode | 0o200)
     for path in (folder.parent, folder, folder / "system", custom, instance):  # whatever the umask of the server
         path.chmod(0o755)
+
+
+def exported(variables: Iterable[RunVariable]) -> str:
+    """Write the variables that are exported."""
+    values = {item.name: item.value for item in variables if item.is_exported and is_exportable(item.name)}
+    return shell_exports(values) if values else ""
+
+
+def write_variables(folder: Path, variables: Iterable[RunVariable]) -> None:
+    """Write the variables that are saved to files, with what `link_rest_client` makes. Raises OSError."""
+    folder.mkdir()
+    for variable in variables:
+        if variable.file is not None:
+            path = folder / variable.file
+            path.parent.mkdir(exist_ok=True)
+            write(path, variable.value.encode(errors="replace"))
+            if os.geteuid() != 0:  # the action's account is that of the server; as root it is another one
+                path.chmod(0o400)
+    link_rest_client(folder)
+    for path in (folder, *folder.iterdir()):
+        if path.is_dir():
+            path.chmod(0o755)
+
+
+def link_rest_client(folder: Path) -> None:
+    """Make the place where clients of the API look for endpoint and token; each run has its own behind the link."""
+    client = folder / REST_CLIENT
+    if client.exists():
+        return
+    client.parent.mkdir(exist_ok=True)
+    client.parent.chmod(0o755)
+    client.symlink_to(f"{ROOT}/system/rest_client.json")
 
 
 def write(path: Path, data: bytes) -> None:

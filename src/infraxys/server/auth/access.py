@@ -34,6 +34,7 @@ T = TypeVar("T")
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
+_VERSION = sa.select(access_state.c.version)
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -69,6 +70,22 @@ class AccessControl:
             return work(connection, replace(subject, rights=Rights(load_policy(connection), mine)))
 
         return await self.database.awrite(write)
+
+    async def write(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
+        """Change what decides nothing about rights, with the rights of now, whoever calls."""
+        return await self.database.awrite(lambda connection: work(connection, self._with_rights(connection, subject)))
+
+    def known_policy(self, version: int) -> Policy | None:
+        """Give what decides, if that of a version is at hand."""
+        policy = self._policy
+        return policy if policy.version == version else None
+
+    def policy(self, connection: Connection) -> Policy:
+        """Give what decides, as of now."""
+        version = connection.execute(_VERSION).scalar_one()
+        if version != self._policy.version:
+            self._policy = load_policy(connection)
+        return self._policy
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
