@@ -98,7 +98,7 @@ def mask(finder: "_Finder", state: _Stream, data: bytes, *, is_last: bool) -> tu
         keep = len(data)
     if not spans and not state.done:
         return data[:keep], _Stream(data[keep:])
-    parts = []
+    parts: list[bytes] = []
     place = state.done
     for start, end in joined(spans):
         if start >= keep:
@@ -211,7 +211,7 @@ def forms_of(secret: bytes) -> Iterator[bytes]:
     if len(secret.strip()) < MIN_SECRET:
         return
     lines = [line.strip() for line in secret.splitlines()]
-    whole = {secret, secret.replace(b"\n", b"\r\n")} | {written for written in written_forms(secret)}
+    whole = {secret, secret.replace(b"\n", b"\r\n")} | set(written_forms(secret))
     for form in whole:
         yield from pieces(form)
     if len(lines) > 1:

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infraxys.server.auth.openid.options import OpenIdOptions
-from infraxys.server.variables.options import SecretOptions
+from infraxys.server.secret_options import SecretOptions
 
 
 def default_data_dir() -> Path:

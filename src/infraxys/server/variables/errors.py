@@ -1,6 +1,6 @@
 """What is refused about variables."""
 
-from infraxys.server.errors import Conflict, NotFound, Unprocessable
+from infraxys.server.errors import Conflict, NotFound, Unavailable, Unprocessable
 
 
 class UnknownVariable(NotFound):
@@ -37,6 +37,12 @@ class ReferenceNotAllowed(Unprocessable):
     """The path of the store is none of the project's."""
 
     code = "reference_not_allowed"
+
+
+class SecretsUnusable(Unavailable):
+    """The master key is not there, or not the one that a value was sealed under."""
+
+    code = "secrets_unusable"
 
 
 class CannotResolve(Exception):  # noqa: N818 - reads as what is wrong

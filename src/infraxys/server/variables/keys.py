@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infraxys.kit.files import write_private
+from infraxys.server.secret_options import SecretOptions
 
 KEY_BYTES, NONCE_BYTES, TAG_BYTES, ID_BYTES = 32, 12, 16, 8
 FORMAT = b"\x01"
@@ -25,7 +26,7 @@ _WRAPPED = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 VARIABLE = "INFRAXYS_SECRETS_KEY"
 
 
-class KeyProblem(Exception):
+class KeyProblem(Exception):  # noqa: N818 - reads as what is wrong
     """The master key cannot be used; the message says which one and what to do."""
 
 
@@ -172,6 +173,12 @@ class KeyRing:
             raise KeyProblem(f"the key file '{self._path.name}' is damaged; restore it from a backup") from error
         self._keys = {key_id_of(key): key for key in keys}
         self._state = (status.st_mtime_ns, status.st_ino)
+
+
+def key_ring(options: SecretOptions, data: Path) -> KeyRing:
+    """Give the master keys of a server with this data folder, not read yet. Raises KeyProblem."""
+    given = options.secrets_key.get_secret_value() if options.secrets_key else None
+    return KeyRing(options.secrets_key_file or data.expanduser() / "keys" / "secrets.key", given)
 
 
 def _wrap(master: bytes, own: bytes, data: bytes) -> bytes:

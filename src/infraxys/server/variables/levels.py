@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from infraxys.server.auth.places import Place
 from infraxys.server.auth.rights import ROOT, Policy
 
-PROJECT, ENVIRONMENT, CONTAINER = "project", "environment", "container"
+PROJECT: Final = "project"
+ENVIRONMENT: Final = "environment"
+CONTAINER: Final = "container"
 RANKS = {PROJECT: 0, ENVIRONMENT: 1, CONTAINER: 2}
 
 

@@ -39,7 +39,7 @@ def load_book(connection: Connection) -> Book:
     return Book.of(version, (entry_of(row) for row in connection.execute(_BOOK).mappings()))
 
 
-def entry_of(row: Mapping[str, Any]) -> Entry:
+def entry_of(row: RowMapping | Mapping[str, Any]) -> Entry:
     """Read a variable without its value."""
     return Entry(
         id=row["id"],
@@ -53,7 +53,7 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     )
 
 
-def bound_of(row: Mapping[str, Any]) -> Bound:
+def bound_of(row: RowMapping | Mapping[str, Any]) -> Bound:
     """Give what the value of a variable is bound to."""
     return Bound((*level_of(row).path, row["name"]), row["version"], bool(row["is_protected"]))
 
@@ -74,12 +74,12 @@ def with_values(connection: Connection, ids: Sequence[str]) -> Sequence[RowMappi
     return connection.execute(query).mappings().all()
 
 
-def insert(connection: Connection, row: Mapping[str, Any]) -> None:
+def insert(connection: Connection, row: RowMapping | Mapping[str, Any]) -> None:
     """Record a variable."""
     connection.execute(variables.insert(), dict(row))
 
 
-def update(connection: Connection, row: Mapping[str, Any]) -> None:
+def update(connection: Connection, row: RowMapping | Mapping[str, Any]) -> None:
     """Record what a variable is now."""
     connection.execute(variables.update().where(_table.id == row["id"]).values(**row))
 

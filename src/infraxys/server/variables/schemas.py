@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
+from sqlalchemy.engine import RowMapping
 
 from infraxys.kit.clock import timestamp
 from infraxys.server.accounts.schemas import Body
@@ -85,7 +86,7 @@ class ChangeVariable(Body):
     save_to_file: bool | None = None
 
 
-def variable_object(row: Mapping[str, Any], value: str | None) -> dict[str, Any]:
+def variable_object(row: RowMapping | Mapping[str, Any], value: str | None) -> dict[str, Any]:
     """Write a variable; `value` is None where it is a secret."""
     return {
         "id": row["id"],
@@ -105,7 +106,7 @@ def variable_object(row: Mapping[str, Any], value: str | None) -> dict[str, Any]
     }
 
 
-def level_of(row: Mapping[str, Any]) -> Level:
+def level_of(row: RowMapping | Mapping[str, Any]) -> Level:
     """Read where a variable is."""
     return Level(
         row["kind"],
