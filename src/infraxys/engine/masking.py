@@ -28,7 +28,8 @@ MAX_HELD = 4096  # bytes of one stream, escape sequences included
 WRAPS = (76, 64)  # columns of base64 programs
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
 _PLAIN = re.compile(rb"[0-9A-Za-z_.-]+\Z")  # nothing escapes these
-_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
+_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)\Z")
+_SPECIAL = " \t'\"\\|&;()<>!{}*[]?^$`"  # in shells
 Span = tuple[int, int]
 
 
@@ -248,7 +249,8 @@ def escaped_forms(text: str) -> Iterator[str]:
     yield html.escape(text)
     yield shlex.quote(text)[1:-1] if "'" in text else text
     yield text.replace("'", "'\\''")  # as `set -x` prints it
-    yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", text, flags=re.ASCII)  # as `printf %q`
+    for special in (_SPECIAL, f"{_SPECIAL},"):  # as `printf %q`, with the comma in newer ones
+        yield re.sub(f"([{re.escape(special)}])", r"\\\1", text)
 
 
 def base64_forms(secret: bytes) -> Iterator[bytes]:

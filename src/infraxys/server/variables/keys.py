@@ -122,7 +122,7 @@ class KeyRing:
         own, rest = self._unwrap(sealed, bound)
         try:
             return AESGCM(own).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], bound.data(""))
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise _damaged() from None
 
     def rewrap(self, sealed: bytes, bound: Bound) -> bytes:
@@ -140,7 +140,7 @@ class KeyRing:
             raise KeyProblem(f"the master key {key_id} is not there, which a value was sealed under; bring it back")
         try:
             own = AESGCM(master).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound.data(key_id))
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise _damaged() from None
         return own, rest
 

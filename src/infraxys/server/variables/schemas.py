@@ -43,7 +43,7 @@ def _store_path(value: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_file_name)]
 Type = Annotated[str, Field(max_length=200), AfterValidator(lambda value: value and _file_name(value))]
-Value = Annotated[str, Field(repr=False), AfterValidator(_value)]
+Value = Annotated[str, AfterValidator(_value)]
 
 
 class Reference(Body):
@@ -57,7 +57,7 @@ class Reference(Body):
 class SetVariable(Body):
     """A variable as it is to be: with its value, or with where that is. What is left out is as documented here."""
 
-    value: Value | None = None
+    value: Value | None = Field(default=None, repr=False)
     reference: Reference | None = None
     type: Type = ""
     protect: bool | None = Field(
@@ -77,7 +77,7 @@ class SetVariable(Body):
 class ChangeVariable(Body):
     """What to change of a variable; what is left out stays."""
 
-    value: Value | None = None
+    value: Value | None = Field(default=None, repr=False)
     reference: Reference | None = None
     type: Type | None = None
     protect: bool | None = None
