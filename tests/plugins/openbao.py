@@ -23,6 +23,9 @@ from joserfc.jwk import ECKey
 POLICY = 'path "secret/data/*" { capabilities = ["read"] }\npath "secret/data/closed/*" { capabilities = ["deny"] }'
 
 
+ALGORITHM = {"jwt_supported_algs": ["ES256"]}
+
+
 @dataclass
 class OpenBao:
     """A running server; `url` is where. `write` puts a secret in, `settings` are those of a server that reads it."""
@@ -84,7 +87,11 @@ class OpenBao:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self.call("POST", "sys/auth/jwt", {"type": "jwt"})
-        self.call("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [public.decode()], "bound_issuer": "tests"})
+        self.call(
+            "POST",
+            "auth/jwt/config",
+            {"jwt_validation_pubkeys": [public.decode()], "bound_issuer": "tests", **ALGORITHM},
+        )
         jwt_role = {
             "role_type": "jwt",
             "user_claim": "sub",

@@ -91,6 +91,17 @@ class Masker:
         return finder
 
 
+def mask_json(masker: Masker, text: str) -> str:
+    """Mask a JSON text; as a text in JSON where it would not be JSON any more, as when a number is a secret."""
+    masked = masker.text(text)
+    if masked != text:
+        try:
+            json.loads(masked)
+        except ValueError:
+            return json.dumps(masked)
+    return masked
+
+
 def mask(finder: "_Finder", state: _Stream, data: bytes, *, is_last: bool) -> tuple[bytes, _Stream]:
     """Give what of a stream can go on, masked, and what is kept of it."""
     data = state.held + data

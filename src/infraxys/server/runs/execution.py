@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
-from infraxys.engine.masking import Masker
+from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
@@ -23,9 +23,9 @@ from infraxys.server.auth.places import Place
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
-from infraxys.server.errors import Problem
+from infraxys.server.errors import Problem, Unavailable
 from infraxys.server.runs import repository
-from infraxys.server.runs.rights import Starters, context_of
+from infraxys.server.runs.rights import Starters, context_of, place_of
 from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
 from infraxys.server.variables.errors import CannotResolve
 from infraxys.server.variables.resolver import VariableResolver
@@ -115,6 +115,22 @@ class RunExecution:
         """Give what hides the secrets of a run that executes here."""
         active = self._active.get(run_id)
         return active.context.masker if active else None
+
+    async def argument(self, record: RunRecord) -> bytes:
+        """Give the argument of a run without what its steps get as secrets now, as far as these are kept here."""
+        text = record["argument"].decode()
+        place = place_of(record)
+        try:
+            secrets = {
+                secret
+                for container_id in {step["container_id"] for step in record["steps"]}
+                for secret in await self._variables.secrets_of(place, container_id)
+            }
+        except CannotResolve as error:
+            raise Unavailable(str(error)) from error
+        active = self.masker(record["id"])
+        text = mask_json(Masker(secrets), text)
+        return (text if active is None else mask_json(active, text)).encode()
 
     def log_path(self, run_id: str) -> Path:
         """Give the place of a run's log: by the time that is in its id, so that folders stay small."""

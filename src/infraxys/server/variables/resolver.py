@@ -85,9 +85,7 @@ class VariableResolver:
         try:
             return self._keys.unseal(row["sealed"], bound_of(row)).decode()
         except KeyProblem as error:
-            raise CannotResolve(
-                "secret_not_readable", f"the variable '{row['name']}' cannot be read: {error}"
-            ) from None
+            raise CannotResolve("secrets_unusable", f"the variable '{row['name']}' cannot be read: {error}") from None
 
     async def _read(self, references: list[Reference]) -> dict[tuple[str, str], str]:
         if self._make_vault is None:

@@ -10,7 +10,7 @@ from infraxys.server.variables.errors import CannotResolve
 from infraxys.server.variables.schemas import Reference
 
 STORE = "vault"
-UNAVAILABLE, UNKNOWN = "secret_store_unavailable", "secret_not_found"
+UNAVAILABLE, UNKNOWN, REFUSED = "secret_store_unavailable", "secret_not_found", "secret_store_refused"
 
 
 class Vault:
@@ -65,7 +65,7 @@ class Vault:
             raise CannotResolve(UNKNOWN, f"there is no secret '{path}' in the store '{STORE}'") from None
         except (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized):
             raise CannotResolve(
-                "secret_store_refused", f"the store '{STORE}' does not let this server read the secret '{path}'"
+                REFUSED, f"the store '{STORE}' does not let this server read the secret '{path}'"
             ) from None
         except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
             kind = type(error).__name__
@@ -81,17 +81,32 @@ class Vault:
 
     def _sign_in(self, attempt: int) -> int:
         """Get a token, unless another thread has since this attempt."""
-        options = self._options
+        import hvac.exceptions  # noqa: PLC0415 - see above
+
         with self._lock:
             if self._signed_in == attempt:
-                credential = read_credential(options.vault_credential_file)
-                mount = options.vault_auth_mount or options.vault_auth
-                if options.vault_auth == "approle":
-                    self._client.auth.approle.login(role_id=options.vault_role, secret_id=credential, mount_point=mount)
-                else:
-                    self._client.auth.jwt.jwt_login(role=options.vault_role, jwt=credential, path=mount)
+                try:
+                    self._log_in(read_credential(self._options.vault_credential_file))
+                except (
+                    hvac.exceptions.InvalidRequest,
+                    hvac.exceptions.InvalidPath,
+                    hvac.exceptions.Forbidden,
+                    hvac.exceptions.Unauthorized,
+                ):
+                    message = (
+                        f"the store '{STORE}' does not let this server sign in; its vault_ settings say how it does"
+                    )
+                    raise CannotResolve(REFUSED, message) from None
                 self._signed_in += 1
             return self._signed_in
+
+    def _log_in(self, credential: str) -> None:
+        auth, role = self._client.auth, self._options.vault_role
+        mount = self._options.vault_auth_mount or self._options.vault_auth
+        if self._options.vault_auth == "approle":
+            auth.approle.login(role_id=role, secret_id=credential, mount_point=mount)
+        else:
+            auth.jwt.jwt_login(role=role, jwt=credential, path=mount)
 
 
 def read_credential(file: Path | None) -> str:
