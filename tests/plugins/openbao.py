@@ -68,7 +68,8 @@ class OpenBao:
     def jwt(self) -> str:
         """Sign a token that says who the server is."""
         key = ECKey.import_key((self.folder / "jwt.pem").read_bytes())
-        claims = {"iss": "tests", "sub": "infraxys", "aud": "openbao", "exp": int(time.time()) + 600}
+        now = int(time.time())
+        claims = {"iss": "tests", "sub": "infraxys", "aud": "openbao", "iat": now, "nbf": now - 5, "exp": now + 600}
         return jwt.encode({"alg": "ES256"}, claims, key)
 
     def prepare(self) -> None:

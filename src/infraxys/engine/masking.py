@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -58,7 +58,6 @@ class Masker:
         fresh = {as_bytes(secret) for secret in secrets} - self._secrets
         if fresh:
             self._secrets = self._secrets | fresh
-            self._finder = None
 
     def feed(self, stream: str, data: bytes) -> bytes:
         """Take bytes of a stream; gives what can go on."""
@@ -85,9 +84,9 @@ class Masker:
         return given
 
     def _find(self) -> "_Finder":
-        finder = self._finder
-        if finder is None:
-            finder = self._finder = _Finder(self._secrets)
+        finder, secrets = self._finder, self._secrets
+        if finder is None or finder.secrets is not secrets:
+            finder = self._finder = _Finder(secrets)
         return finder
 
 
@@ -141,7 +140,8 @@ def joined(spans: list[Span]) -> Iterator[Span]:
 class _Finder:
     """Finds the forms of secrets in bytes."""
 
-    def __init__(self, secrets: Iterable[bytes]) -> None:
+    def __init__(self, secrets: Collection[bytes]) -> None:
+        self.secrets = secrets
         forms = sorted({form for secret in secrets for form in forms_of(secret)})
         self._forms = forms
         self._automaton = BytesAhoCorasick(forms) if forms else None

@@ -50,8 +50,12 @@ class Store:
         self.database.write_now(write)
 
     def resolve(self, place: Place = PLACE, container_id: str = "con-x") -> dict[str, str]:
-        found = asyncio.run(self.resolver.of_step(place, container_id))
-        return {variable.name: variable.value for variable in found}
+        return asyncio.run(resolved(self.resolver, place, container_id))
+
+
+async def resolved(resolver: VariableResolver, place: Place = PLACE, container_id: str = "con-x") -> dict[str, str]:
+    found = await resolver.open(await resolver.find(place, container_id))
+    return {variable.name: variable.value for variable in found}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -87,9 +91,9 @@ def test_an_environment_that_is_attached_elsewhere_gets_what_is_set_there(store:
 
 def test_another_server_on_the_database_sees_a_change_at_once(store: Store) -> None:
     other = VariableResolver(store.database, AccessControl(store.database), store.keys, None)
-    assert asyncio.run(other.of_step(PLACE, "con-x")) == ()
+    assert asyncio.run(resolved(other)) == {}
     store.set(root(), "name", "one")
-    assert [item.value for item in asyncio.run(other.of_step(PLACE, "con-x"))] == ["one"]
+    assert asyncio.run(resolved(other)) == {"name": "one"}
     other.close()
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -34,6 +34,7 @@ from infraxys.spec.identity import BranchPath, ModuleId
 log = logging.getLogger(__name__)
 # Rights that were checked so lately need not be checked again when a run starts.
 FRESH = timedelta(seconds=2)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -261,7 +262,8 @@ class RunExecution:
         if not step.is_quick:
             place = Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
             try:
-                variables = await self._variables.of_step(place, step.container_id)
+                rows = await self._variables.find(place, step.container_id)
+                variables = await stoppable(active.stopper, self._variables.open(rows)) if rows else ()
             except (CannotResolve, DatabaseUnavailable) as error:
                 return self._runtime.refuse(plan, index, context, str(error))
             if variables:
@@ -345,6 +347,24 @@ class RunExecution:
             token=token,
             masker=Masker([token]),
         )
+
+
+async def stoppable(stopper: Stopper, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for what may take long, unless the run is stopped meanwhile. Raises CannotResolve then."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    def stop() -> None:
+        task.cancel()
+
+    stopper.bind(stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopper.reason is None:
+            raise
+        raise CannotResolve("cancelled", "the run was stopped") from None
+    finally:
+        stopper.release()
 
 
 def settled_outcome(record: RunRecord, index: int) -> StepOutcome | None:

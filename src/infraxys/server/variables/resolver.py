@@ -36,17 +36,20 @@ class VariableResolver:
         self._vault: Vault | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="vault")
 
-    async def of_step(self, place: Place, container_id: str) -> tuple[RunVariable, ...]:
-        """Give the variables of a step in a container. Raises CannotResolve."""
+    async def find(self, place: Place, container_id: str) -> list[Row]:
+        """Find the variables of a step in a container, for `open`."""
         access_version, version = await self._database.alookup(repository.versions)
         book = self._book
         if book.version == version:
             if book.is_empty:
-                return ()
+                return []
             policy = self._access.known_policy(access_version)
             if policy is not None and not book.resolve(policy, place, container_id):
-                return ()
-        rows = await self._database.aread(lambda connection: self._rows(connection, place, container_id))
+                return []
+        return await self._database.aread(lambda connection: self._rows(connection, place, container_id))
+
+    async def open(self, rows: list[Row]) -> tuple[RunVariable, ...]:
+        """Give the variables with their values. Raises CannotResolve."""
         values = await self._values(rows)
         found = tuple(run_variable(row, values[row["id"]]) for row in rows)
         check_files(found)

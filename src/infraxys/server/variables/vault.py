@@ -93,9 +93,7 @@ class Vault:
                     hvac.exceptions.Forbidden,
                     hvac.exceptions.Unauthorized,
                 ):
-                    message = (
-                        f"the store '{STORE}' does not let this server sign in; its vault_ settings say how it does"
-                    )
+                    message = f"the store '{STORE}' does not let this server sign in: look at its vault_ settings"
                     raise CannotResolve(REFUSED, message) from None
                 self._signed_in += 1
             return self._signed_in
