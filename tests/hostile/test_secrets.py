@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,8 @@ ATTEMPTS = {
     "stderr": "say(secret, sys.stderr)",
     "an exception": "raise RuntimeError(secret)",
     "the exit message": "sys.exit('failed with ' + secret)",
-    "a file name": "open('/tmp/' + secret.replace('/', '_'), 'w'); os.system('ls /tmp'); say(secret)",
+    "a file name": "open('/tmp/' + urllib.parse.quote(secret, safe=''), 'w'); os.system('ls /tmp')",
+    "lines": "say(textwrap.fill(secret, 7, break_on_hyphens=False).replace(' ', '')); say(chr(10).join(secret))",
     "a program's arguments": "import subprocess\n"
     "subprocess.run(['bash', '-xc', ': \"$1\"; printf %q \"$1\"', 'x', secret], check=True)",
     "behind much else": "say('x' * 300_000 + secret + 'y' * 70_000)",
@@ -116,13 +118,12 @@ def test_f1_nothing_on_the_host_shows_it_while_an_action_has_it(secret_server: S
     path = f"/api/v1/instance/main/{INSTANCE}/files/sleep.sh/execute"
     run = secret_server.client.post(path, json=body).json()
     try:
-        with secret_server.client.stream("GET", f"/api/v1/runs/{run['id']}/events") as events:
-            for line in events.iter_lines():
-                if "started" in line:
-                    break
         server = secret_server.process.pid
+        end = time.monotonic() + 60
+        while not any(b"SECRET=" in read(f"/proc/{pid}/environ") for pid in descendants(server)):
+            assert time.monotonic() < end
+            time.sleep(0.02)
         below = descendants(server)
-        assert below
         for pid in (server, *below):
             assert b"cAn4ry" not in read(f"/proc/{pid}/cmdline")
         for pid in below:  # the action's own processes have it, and are seen by root and by themselves only

@@ -1,8 +1,8 @@
 """Keeping secrets out of what an action says: in its output, and in what the server says of it.
 
 A secret is looked for as it is, and as programs commonly write it: base64 (wherever it begins in what was encoded, and
-wrapped), hexadecimal, URL-encoded, escaped for JSON, Python, HTML and shells, with escape sequences of terminals in
-between. An action that wants to give a secret away can always do it; this is against accidents.
+wrapped), hexadecimal, URL-encoded, escaped for JSON, Python, HTML and shells, with escape sequences of terminals and
+line ends in between. An action that wants to give a secret away can always do it; this is against accidents.
 """
 
 import base64
@@ -25,17 +25,21 @@ MIN_DISTINCT = 4  # characters in a part of a secret: a line of dashes is none
 WHOLE = 64  # what is longer is looked for in pieces, so that little output is ever held back
 PIECE = 32
 MAX_HELD = 4096  # bytes of one stream, escape sequences included
-WRAPS = (76, 64)  # columns of base64 programs
-_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
+TAIL = 512  # bytes of it, where there are none
+LINE_ENDS = b"\r\n"
+MIN_SPREAD = 8  # bytes of a secret that is found with line ends or escape sequences in it
+MIN_HELD = 4  # bytes of it for which the end of a line is held back
+# What may stand between the bytes of a secret: line ends, and escape sequences, the last of which may be cut off.
+_ESCAPES = rb"\x1b(?:\[[0-?]*[ -/]*(?:[@-~]|\Z)|\][^\x07\x1b]*(?:\x07|\x1b\\|\x1b?\Z)|[ -/]*(?:[0-Z\\^-~]|\Z))"
+_ESCAPE, _NOISE = re.compile(_ESCAPES), re.compile(rb"[\r\n]+|" + _ESCAPES)
 _PLAIN = re.compile(rb"[0-9A-Za-z_.-]+\Z")  # nothing escapes these
-_CUT_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)\Z")
 _SPECIAL = " \t'\"\\|&;()<>!{}*[]?^$`"  # in shells
 Span = tuple[int, int]
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What the next bytes of a stream may go on with. The first `done` bytes of `held` are on their way, masked."""
+    """What the next bytes of a stream may go on with. The first `done` bytes of `held` are on their way already."""
 
     held: bytes = b""
     done: int = 0
@@ -45,7 +49,8 @@ class Masker:
     """Replaces secrets in streams of bytes. Used by one thread at a time; `text` and `add` by any.
 
     It holds back what may be the beginning of a secret, at most MAX_HELD bytes of a stream, until the rest is there or
-    the stream ends. Nothing is worked out before the first byte that there is to mask.
+    the stream ends. Of a secret that is spread over lines the first MIN_HELD - 1 bytes may be seen.
+    Nothing is worked out before the first byte that there is to mask.
     """
 
     def __init__(self, secrets: Iterable[str | bytes] = ()) -> None:
@@ -104,22 +109,24 @@ def mask_json(masker: Masker, text: str) -> str:
 def mask(finder: "_Finder", state: _Stream, data: bytes, *, is_last: bool) -> tuple[bytes, _Stream]:
     """Give what of a stream can go on, masked, and what is kept of it."""
     data = state.held + data
-    spans, keep = finder.look(data)
+    spans, keep, context = finder.look(data)
     if is_last:
-        keep = len(data)
-    if not spans and not state.done:
+        keep = context = len(data)
+    place = state.done
+    if not spans and not place and context == keep:
         return data[:keep], _Stream(data[keep:])
     parts: list[bytes] = []
-    place = state.done
     for start, end in joined(spans):
         if start >= keep:
             break
-        if start >= place:
-            parts += (data[place:start], MASK)
-        place = max(place, end)
+        if end > place:
+            parts += (data[place:start] if start > place else b"", MASK)
+            place = end
     if place < keep:
         parts.append(data[place:keep])
-    return b"".join(parts), _Stream(data[keep:], max(0, place - keep))
+        place = keep
+    context = min(context, place)
+    return b"".join(parts), _Stream(data[context:], place - context)
 
 
 def joined(spans: list[Span]) -> Iterator[Span]:
@@ -137,60 +144,101 @@ def joined(spans: list[Span]) -> Iterator[Span]:
         yield start, end
 
 
-class _Finder:
-    """Finds the forms of secrets in bytes."""
+class _Words:
+    """Forms that are looked for together."""
 
-    def __init__(self, secrets: Collection[bytes]) -> None:
-        self.secrets = secrets
-        forms = sorted({form for secret in secrets for form in forms_of(secret)})
-        self._forms = forms
-        self._automaton = BytesAhoCorasick(forms) if forms else None
-        self._longest = max(map(len, forms), default=0)
-        self._beginnings = {form[:2] for form in forms}
-        self._firsts = {form[:1] for form in forms}
+    def __init__(self, forms: Iterable[bytes]) -> None:
+        self._forms = sorted(forms)
+        self._automaton = BytesAhoCorasick(self._forms) if self._forms else None
+        self._longest = max(map(len, self._forms), default=0)
+        self._starts = BytesAhoCorasick({form[:2] for form in self._forms}) if self._forms else None
+        self._firsts = {form[:1] for form in self._forms}
 
-    def look(self, data: bytes) -> tuple[list[Span], int]:
-        """Give where secrets are, and from where on the end of `data` may be the beginning of one."""
-        if self._automaton is None or not data:
-            return [], len(data)
-        spans = self._matches(data)
-        keep = self._beginning(data)
-        if b"\x1b" in data:
-            plain, place_of = without_escapes(data)
-            spans += ((place_of(start), place_of(end - 1) + 1) for start, end in self._matches(plain))
-            beginning = self._beginning(plain)
-            if beginning < len(plain):
-                keep = min(keep, place_of(beginning))
-            if len(data) - keep > MAX_HELD:
-                keep = len(data)
-        return spans, keep
+    def __bool__(self) -> bool:
+        """Whether there is anything to look for."""
+        return self._automaton is not None
 
-    def _matches(self, data: bytes) -> list[Span]:
-        assert self._automaton is not None  # noqa: S101 - asked before
-        found = self._automaton.find_matches_as_indexes(data, overlapping=True)
-        return [(start, end) for _, start, end in found]
+    def matches(self, data: bytes) -> list[Span]:
+        """Give every place of a form."""
+        if self._automaton is None:
+            return []
+        return [(start, end) for _, start, end in self._automaton.find_matches_as_indexes(data, overlapping=True)]
 
-    def _beginning(self, data: bytes) -> int:
+    def beginning(self, data: bytes) -> int:
+        """Give from where on the end of `data` may be the beginning of a form; its length where it is none."""
         size = len(data)
-        for place in range(max(0, size - self._longest + 1), size):
-            if data[place : place + 2] in self._beginnings or (place == size - 1 and data[place:] in self._firsts):
-                rest = data[place:]
+        if self._starts is not None:
+            first = max(0, size - self._longest + 1)
+            for _, start, _ in self._starts.find_matches_as_indexes(data[first:], overlapping=True):
+                rest = data[first + start :]
                 # Sorted: right behind where it would be stands what begins with it, if anything does.
                 index = bisect_right(self._forms, rest)
                 if index < len(self._forms) and self._forms[index].startswith(rest):
-                    return place
+                    return first + start
+            if data[-1:] in self._firsts:
+                return size - 1
         return size
 
 
-def without_escapes(data: bytes) -> "tuple[bytes, Places]":
-    """Leave out the escape sequences, the last one also when it is not complete."""
+class _Finder:
+    """Finds the forms of secrets in bytes: short ones as they are, others also with line ends and colours in them."""
+
+    def __init__(self, secrets: Collection[bytes]) -> None:
+        self.secrets = secrets
+        exact, spread = set(), set()
+        for form in {form for secret in secrets for form in forms_of(secret)}:
+            stripped = form.translate(None, LINE_ENDS)
+            if len(stripped) >= MIN_SPREAD:
+                spread.add(stripped)
+            else:
+                exact.add(form)
+        self._exact, self._spread = _Words(exact), _Words(spread)
+
+    def look(self, data: bytes) -> tuple[list[Span], int, int]:
+        """Give where secrets are, and from where on the end of `data` is held back, and from where on kept.
+
+        What is kept is looked at again with what comes. That is before the former where too little of a secret is there to hold a line back for it.
+        """
+        spans, keep = self._exact.matches(data), self._exact.beginning(data)
+        context = keep
+        if self._spread and data:
+            is_coloured = b"\x1b" in data
+            if is_coloured:  # also what a sequence holds, as the title of a terminal
+                spans += self._spread.matches(data)
+                keep = context = min(keep, self._spread.beginning(data))
+            found = self._spread.matches((_ESCAPE.sub(b"", data) if is_coloured else data).translate(None, LINE_ENDS))
+            if found:
+                _, place_of = without_noise(data)
+                spans += ((place_of(start), place_of(end - 1) + 1) for start, end in found)
+            size, place = self._tail(data, is_coloured=is_coloured)
+            context = min(context, place)
+            if size >= MIN_HELD or b"\n" not in data[place:]:
+                keep = min(keep, place)
+        return spans, keep, context
+
+    def _tail(self, data: bytes, *, is_coloured: bool) -> Span:
+        """Give how much of a spread form the end of `data` has, and where it begins."""
+        if is_coloured:
+            start = max(0, len(data) - MAX_HELD)
+            tail, place_of = without_noise(data[start:])
+            beginning = self._spread.beginning(tail)
+            return len(tail) - beginning, start + place_of(beginning) if beginning < len(tail) else len(data)
+        tail = data[-TAIL:].translate(None, LINE_ENDS)
+        size = missing = len(tail) - self._spread.beginning(tail)
+        place = len(data)
+        while missing:
+            place -= 1
+            missing -= data[place] not in LINE_ENDS
+        return size, place
+
+
+def without_noise(data: bytes) -> "tuple[bytes, Places]":
+    """Leave out escape sequences and line ends, a last sequence also when it is not complete."""
     parts = []
     offsets, removed = [0], [0]
     place = 0
     length = 0
-    matches = list(_ESCAPE.finditer(data))
-    cut = _CUT_ESCAPE.search(data, matches[-1].end() if matches else 0)
-    for match in [*matches, *([cut] if cut else [])]:
+    for match in _NOISE.finditer(data):
         parts.append(data[place : match.start()])
         length += match.start() - place
         place = match.end()
@@ -272,10 +320,6 @@ def base64_forms(secret: bytes) -> Iterator[bytes]:
         if len(core) >= MIN_ENCODED - 1:
             yield core
             yield core.translate(_URL_SAFE)
-            if shift == 0:
-                for width in WRAPS:
-                    lines = (*split(core, width), *split(core.translate(_URL_SAFE), width))
-                    yield from (line for line in lines if len(core) > width and is_telling(line, MIN_LINE))
     encoded = base64.b64encode(secret)
     yield from (encoded, encoded.rstrip(b"="), encoded.translate(_URL_SAFE), encoded.translate(_URL_SAFE).rstrip(b"="))
 
