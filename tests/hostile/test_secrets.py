@@ -47,7 +47,7 @@ ATTEMPTS = {
     "an exception": "raise RuntimeError(secret)",
     "the exit message": "sys.exit('failed with ' + secret)",
     "a file name": "open('/tmp/' + urllib.parse.quote(secret, safe=''), 'w'); os.system('ls /tmp')",
-    "lines": "say(textwrap.fill(secret, 7, break_on_hyphens=False).replace(' ', '')); say(chr(10).join(secret))",
+    "lines": "say(chr(10).join(secret[n : n + 7] for n in range(0, 29, 7))); say(chr(10).join(secret))",
     "a program's arguments": "import subprocess\n"
     "subprocess.run(['bash', '-xc', ': \"$1\"; printf %q \"$1\"', 'x', secret], check=True)",
     "behind much else": "say('x' * 300_000 + secret + 'y' * 70_000)",
