@@ -29,6 +29,7 @@ class RunContext:
     user_full_name: str
     grants: tuple[str, ...]
     teams: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     is_interactive: bool = False
     workflow_name: str | None = None
     timeout_seconds: float | None = None
@@ -49,7 +50,7 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         "full_name": run.user_full_name,
         "grants": list(run.grants),
         "teams": list(run.teams),
-        "projects": [],
+        "projects": list(run.projects),
     }
     exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
     write(f"{system}/custom/arguments.json", run.argument)

@@ -289,6 +289,7 @@ class RunExecution:
             user_full_name=(record["user_name"] or "") if starter is None else starter.display_name,
             grants=grants,
             teams=teams,
+            projects=() if starter is None else self._starters.projects_of(starter),
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
