@@ -197,7 +197,8 @@ class _Finder:
     def look(self, data: bytes) -> tuple[list[Span], int, int]:
         """Give where secrets are, and from where on the end of `data` is held back, and from where on kept.
 
-        What is kept is looked at again with what comes. That is before the former where too little of a secret is there to hold a line back for it.
+        What is kept is looked at again with what comes; more than what is held back where too little of a secret is
+        there to hold a line back for it.
         """
         spans, keep = self._exact.matches(data), self._exact.beginning(data)
         context = keep
