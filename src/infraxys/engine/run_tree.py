@@ -60,7 +60,7 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
     `environment` is the folder of the rendered environment. Raises OSError.
     """
     system, instance = f"{folder}/system", f"{folder}/instance"
-    for path in (str(folder.parent), str(folder), system, f"{system}/custom"):
+    for path in (str(folder), system, f"{system}/custom"):
         make_folder(path)
     user = {
         "username": run.user_name,
@@ -116,10 +116,9 @@ def link_rest_client(folder: Path) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Make a folder that actions may see, whatever the umask of the server."""
-    with suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102 - see above
-        os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
+    """Make a new folder that actions may see, whatever the umask of the server."""
+    os.mkdir(path)  # noqa: PTH102 - see above
+    os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
 
 
 def write(path: str | Path, data: bytes, mode: int = 0o444) -> None:
@@ -185,15 +184,13 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed. Blocks."""
+    """Remove a step's folder. Links are removed, never followed. Blocks."""
     with suppress(OSError, RecursionError):
         remove_tree(folder)
     with suppress(OSError):
         if folder.exists():
             flatten(folder)
             remove_tree(folder)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def flatten(folder: Path) -> None:
