@@ -44,7 +44,7 @@ class Store:
         given = SetVariable.model_validate({"value": value, **flags})
 
         def write(connection: Connection) -> None:
-            subject = Subject(None, "me", "Me", True, rights=Rights(self.access.policy(connection)))  # noqa: FBT003
+            subject = Subject(None, "me", "Me", True, rights=Rights(self.access.read_policy(connection)))  # noqa: FBT003
             self.service.replace(connection, subject, level, name, given)
 
         self.database.write_now(write)
@@ -196,7 +196,7 @@ def refer(store: Store, path: str) -> None:
     parent, other = store.make.project(), store.make.project()
     own = store.make.project(parent)
     team = store.make.team(own, ["variable.modify"])
-    policy = store.database.read_now(store.access.policy)
+    policy = store.database.read_now(store.access.read_policy)
     subject = Subject("u", "u", "u", is_administrator=False, rights=Rights(policy, [team]))
     wanted = path.format(own=own, parent=parent, other=other)
     reference = Reference.model_validate({"path": wanted, "field": "x"})

@@ -104,14 +104,16 @@ class AccessControl:
 
     async def write(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Change what decides nothing about rights, with the rights of now, whoever calls."""
-        return await self.database.awrite(lambda connection: work(connection, self._with_rights(connection, subject)))
 
-    def known_policy(self, version: int) -> Policy | None:
-        """Give what decides, if that of a version is at hand."""
-        policy = self._policy
-        return policy if policy.version == version else None
+        def write(connection: Connection) -> T:
+            version, mine = teams_of(connection, subject.user_id)
+            # Not kept when it is new: what this transaction sees may be undone together with it.
+            policy = self._policy if version == self._policy.version else load_policy(connection)
+            return work(connection, replace(subject, rights=Rights(policy, mine)))
 
-    def policy(self, connection: Connection) -> Policy:
+        return await self.database.awrite(write)
+
+    def read_policy(self, connection: Connection) -> Policy:
         """Give what decides, as of now."""
         version = connection.execute(_VERSION).scalar_one()
         if version != self._policy.version:

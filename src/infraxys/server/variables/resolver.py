@@ -43,8 +43,8 @@ class VariableResolver:
         if book.version == version:
             if book.is_empty:
                 return []
-            policy = self._access.known_policy(access_version)
-            if policy is not None and not book.resolve(policy, place, container_id):
+            policy = self._access.policy
+            if policy.version == access_version and not book.resolve(policy, place, container_id):
                 return []
         return await self._database.aread(lambda connection: self._rows(connection, place, container_id))
 
@@ -65,7 +65,7 @@ class VariableResolver:
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _rows(self, connection: Connection, place: Place, container_id: str) -> list[Row]:
-        policy = self._access.policy(connection)
+        policy = self._access.read_policy(connection)
         _, version = repository.versions(connection)
         if self._book.version != version:
             self._book = repository.load_book(connection)
