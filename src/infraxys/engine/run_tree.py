@@ -97,7 +97,8 @@ def write_variables(folder: Path, variables: Iterable[RunVariable]) -> None:
     for variable in variables:
         if variable.file is not None:
             path = folder / variable.file
-            make_folder(str(path.parent))
+            if not path.parent.exists():
+                make_folder(str(path.parent))
             # The action's account is that of the server; of a server as root it is another one.
             write(path, variable.value.encode(errors="replace"), 0o444 if os.geteuid() == 0 else 0o400)
     link_rest_client(folder)
@@ -108,7 +109,8 @@ def link_rest_client(folder: Path) -> None:
     client = folder / REST_CLIENT
     if client.exists():
         return
-    make_folder(str(client.parent))
+    if not client.parent.exists():
+        make_folder(str(client.parent))
     client.symlink_to(f"{ROOT}/system/rest_client.json")
 
 
