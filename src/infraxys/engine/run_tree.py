@@ -7,7 +7,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
@@ -22,6 +22,7 @@ class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `overrides` are variables that win over attributes and properties.
     """
 
     run_id: str
@@ -35,6 +36,8 @@ class RunContext:
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
     token: str | None = None
+    project_name: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
@@ -51,11 +54,13 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         "teams": list(run.teams),
         "projects": [],
     }
-    exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
+    variables = {**step.variables, **run_variables(step, run)}
     write(custom / "arguments.json", run.argument)
     write(folder / "system" / "current_user.json", json.dumps(user).encode())
     write(folder / "system" / "grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
-    write(folder / "system" / "environment.sh", exports.encode(errors="replace"))
+    write(folder / "system" / "environment.sh", shell_exports(variables).encode(errors="replace"))
+    if not step.is_quick:
+        _lay_out_bootstrap(folder, step, run, variables)
     if run.token is not None:
         write(folder / "system" / "token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
@@ -67,6 +72,33 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         path.chmod(path.stat().st_mode | 0o200)
     for path in (folder.parent, folder, folder / "system", custom, instance):  # whatever the umask of the server
         path.chmod(0o755)
+
+
+def _lay_out_bootstrap(folder: Path, step: PlannedStep, run: RunContext, variables: Mapping[str, str]) -> None:
+    """Write what the bootstrap prepares an action from; quick runners have none of it."""
+    system = folder / "system"
+    attributes = {name: value for name, value in step.attributes.items() if name not in variables}
+    write(system / "attributes.sh", shell_exports(attributes).encode(errors="replace"))
+    modules = "".join(f"{module.path.directory}\n" for module in step.modules)
+    write(system / "modules", modules.encode(errors="replace"))
+    if run.overrides:
+        given = [word for name, value in run.overrides.items() for word in (f"--{name}", value)]
+        write(system / "overrides.sh", f"set -- {shlex.join(given)}\n".encode(errors="replace"))
+        properties = folder / "run_overrides"
+        properties.mkdir()
+        properties.chmod(0o755)
+        lines = [f"{as_variable(name)}={escape_property(value)}\n" for name, value in run.overrides.items()]
+        write(properties / "override.auto_properties", "".join(lines).encode(errors="replace"))
+
+
+def as_variable(name: str) -> str:
+    """Give the variable that a named argument sets."""
+    return name.replace("-", "_").lower()
+
+
+def escape_property(value: str) -> str:
+    """Write a value as `export_file` of the core library reads it from a file of properties."""
+    return value.replace("\\", "\\\\").replace("\r\n", "\n").replace("\n", "{CARRIAGE_RETURN}").replace("\0", "")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -92,11 +124,16 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         "THREAD_NUMBER": "1",
         "thread_number": "1",
         "ON_PROVISIONING_SERVER": "true",
+        "EXECUTING_PIPELINE": "false",
+        "provisioning_server": "localhost",
+        "provisioning_server_docker_image": "",
+        "project_name": run.project_name,
     }
     if run.workflow_name is not None:
         variables["WORKFLOW"] = run.workflow_name
     if run.rest_endpoint is not None:
         variables["INFRAXYS_REST_ENDPOINT"] = run.rest_endpoint
+        variables["infraxys_request_url"] = run.rest_endpoint.partition("/api/")[0]
     return variables
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
@@ -28,6 +29,9 @@ ENVIRONMENT = {
     "TAR_OPTIONS": "--no-same-owner",
 }
 CA_FILE = "server_ca.pem"
+LEFT_OUT = frozenset({"__init__.py", "__pycache__"})  # of the core folder: what makes it a package
+# The original's core module finds its own files at one fixed place, whichever host and branch it comes from.
+CORE_MODULE, CORE_PLACE = "infraxys-modules/infraxys-core", "github.com/infraxys-modules/infraxys-core/master"
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -125,10 +129,7 @@ class StepRuntime:
             remove_tree(folder)
             folder.mkdir(parents=True)
             folder.chmod(0o755)
-        for file in resources.files("infraxys.core").iterdir():
-            if file.is_file() and not file.name.endswith(".py"):
-                (self._core / file.name).write_bytes(file.read_bytes())
-                (self._core / file.name).chmod(0o755)
+        copy_core(resources.files("infraxys.core"), self._core)
         if self._certificates is not None:
             write(self._core / CA_FILE, self._certificates)
         # Where clients of the API look for endpoint and token; each run has its own behind the link.
@@ -257,6 +258,7 @@ class StepRuntime:
             *(Mount(path, f"{ROOT}/modules/{module.path.directory}") for module, path in modules),
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),
+            *_further_mounts(folder, run, modules),
         ]
         return ActionSpec(
             run_id=run.run_id,
@@ -268,6 +270,34 @@ class StepRuntime:
             network=self._network,
             limits=self._limits,
         )
+
+
+def copy_core(source: Traversable, target: Path) -> None:
+    """Copy what every action sees of this package, readable for all whatever the umask. Blocks; once at start."""
+    for file in source.iterdir():
+        place = target / file.name
+        if file.name in LEFT_OUT:
+            continue
+        if file.is_dir():
+            place.mkdir()
+            place.chmod(0o755)
+            copy_core(file, place)
+        else:
+            place.write_bytes(file.read_bytes())
+            place.chmod(0o755)
+
+
+def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:
+    """Give what only few runs have."""
+    mounts = []
+    if run.overrides and (folder / "run_overrides").exists():
+        mounts.append(Mount(folder / "run_overrides", f"{ROOT}/run_overrides"))
+    places = {module.path.directory for module, _ in modules}
+    for module, path in modules:
+        if f"{module.path.module.org}/{module.path.module.repo}" == CORE_MODULE and CORE_PLACE not in places:
+            places.add(CORE_PLACE)
+            mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
+    return mounts
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -1,0 +1,108 @@
+# Says, for every end with a failure, in which file and line: a command that failed under `set -e`, an `exit` in a file
+# that was sourced, a file that cannot be read by the shell. An `exit` that stands in the action's own file is the
+# author's own word and gets no comment. Status and output of the action stay its own.
+#
+# shellcheck shell=bash
+
+__infraxys_now=           # the file that is being sourced
+__infraxys_is_action=     # "true" once the action runs
+__infraxys_was_reported=  # "true" when nothing more is to be said
+__infraxys_last_failure=  # the last command that failed, for an action without `set -e`
+
+# A path as people know it: without the folders in front that are the same for all.
+__infraxys_name_file() {
+    __infraxys_named=${1#"${MODULES_ROOT-}/"}
+    __infraxys_named=${__infraxys_named#"${INSTANCE_DIR-}/"}
+    __infraxys_named=${__infraxys_named#"${ENVIRONMENTS_ROOT-}/"}
+    __infraxys_named=${__infraxys_named#./}
+}
+
+# Finds the innermost place outside of this library. Arguments: line of frame 2, which is the caller's caller.
+__infraxys_find_place() {
+    local line=$1 frame
+    __infraxys_place=
+    for ((frame = 2; frame < ${#BASH_SOURCE[@]}; frame++)); do
+        if [[ ${BASH_SOURCE[frame]} != "$__infraxys_root/core/"* && ${FUNCNAME[frame]} != main ]]; then
+            __infraxys_name_file "${BASH_SOURCE[frame]}"
+            __infraxys_place=$__infraxys_named
+            ((line < 1)) || __infraxys_place+=": line $line"
+            if [[ ${FUNCNAME[frame]} != source ]]; then
+                __infraxys_name_file "${BASH_SOURCE[frame + 1]-}"
+                __infraxys_place+=" (in ${FUNCNAME[frame]}, called from $__infraxys_named: line ${BASH_LINENO[frame]})"
+            fi
+            return 0
+        fi
+        line=${BASH_LINENO[frame]}
+    done
+    __infraxys_name_file "$__infraxys_now"
+    __infraxys_place=$__infraxys_named
+}
+
+__infraxys_report() {
+    __infraxys_was_reported=true
+    builtin printf '%s\n' "$1" >&2
+}
+
+# Called for every command that fails where `set -e` would end the shell. Arguments: status, line, command.
+__infraxys_on_failure() {
+    local status=$1 line=$2 command=${3%%$'\n'*}
+    ((BASH_SUBSHELL == 0)) && [[ ! $__infraxys_was_reported ]] || return 0
+    if [[ ${BASH_SOURCE[1]-} == "$__infraxys_root/core/bootstrap.sh" ]]; then
+        # `return` in a sourced file, or one that is no shell script, of which the shell has said file and line.
+        if [[ $__infraxys_is_action ]]; then
+            __infraxys_was_reported=true
+        else
+            __infraxys_name_file "$__infraxys_now"
+            __infraxys_report "$__infraxys_named: ended with status $status, so $initial_script_name was not started"
+        fi
+        return 0
+    fi
+    __infraxys_find_place "$line"
+    ((${#command} <= 200)) || command=${command:0:200}…
+    __infraxys_last_failure="$__infraxys_place: '$command' failed with exit status $status"
+    [[ $- != *e* ]] || __infraxys_report "$__infraxys_last_failure"
+}
+
+# Called at the very end. Arguments: status.
+__infraxys_on_exit() {
+    ((BASH_SUBSHELL == 0)) && [[ $1 != 0 && ! $__infraxys_was_reported ]] || return 0
+    __infraxys_find_place 0
+    __infraxys_report "$__infraxys_place: ended with exit status $1"
+}
+
+# The action has come to its end without `exit`. Arguments: status.
+__infraxys_returned() {
+    if [[ $1 != 0 && ! $__infraxys_was_reported && $__infraxys_last_failure == *" $1" ]]; then
+        builtin printf '%s\n' "$__infraxys_last_failure" >&2
+    fi
+    __infraxys_was_reported=true
+    builtin exit "$1"
+}
+
+# Knows the line that the shell forgets until its trap runs. Otherwise as the shell's own.
+exit() {
+    local status=${1-$?}
+    if ((BASH_SUBSHELL == 0)) && [[ ! $__infraxys_was_reported ]]; then
+        if [[ $__infraxys_is_action ]]; then
+            if [[ $status != 0 && ${BASH_SOURCE[1]} != "./$initial_script_name" ]]; then
+                __infraxys_place_of_exit
+                __infraxys_report "$__infraxys_place: ended the action with exit status $status"
+            fi
+        else
+            __infraxys_place_of_exit
+            __infraxys_report "$__infraxys_place: exit status $status, so $initial_script_name was not started"
+        fi
+        __infraxys_was_reported=true
+    fi
+    builtin exit "$status"
+}
+
+__infraxys_place_of_exit() {
+    __infraxys_find_place "${BASH_LINENO[1]}"
+}
+
+__infraxys_arm() {
+    trap '__infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
+    trap '__infraxys_on_exit "$?"' EXIT
+}
+__infraxys_arm
