@@ -61,12 +61,14 @@ if [[ -f $__infraxys_root/system/modules ]]; then # quick runners have none and 
     . "$__infraxys_root/system/attributes.sh"
     import_args "${__infraxys_arguments[@]}"
     __infraxys_check_modules
+    __infraxys_others= # "true" when code that is not this library's was sourced
     for __infraxys_phase in instance init source after last; do
         "__infraxys_find_$__infraxys_phase"
         for ((__infraxys_item = 0; __infraxys_item < ${#__infraxys_files[@]}; __infraxys_item++)); do
             __infraxys_now=${__infraxys_files[__infraxys_item]}
             cd -- "${__infraxys_folders[__infraxys_item]}"
             if __infraxys_is_for_this_shell "$__infraxys_now"; then
+                [[ $__infraxys_now == "$__infraxys_root/core/"* ]] || __infraxys_others=true
                 . "$__infraxys_now"
             else
                 __infraxys_execute "$__infraxys_now"

@@ -54,32 +54,32 @@ get_user_input() {
     local target_variable_name=""
     import_args "$@"
     check_required_arguments get_user_input target_variable_name
-    BUTTONS=("Ok" "Cancel")
-    BUTTON_LOCATIONS=("LEFT" "RIGHT")
+    local BUTTONS=("Ok" "Cancel")
+    local BUTTON_LOCATIONS=("LEFT" "RIGHT")
     show_dialog "$@"
 }
 
 get_user_input_v1() {
-    BUTTONS=("Ok" "Cancel")
-    BUTTON_LOCATIONS=("LEFT" "RIGHT")
+    local BUTTONS=("Ok" "Cancel")
+    local BUTTON_LOCATIONS=("LEFT" "RIGHT")
     show_dialog "$@"
 }
 
 ask_yes_no() {
-    BUTTONS=("Yes" "No")
-    BUTTON_LOCATIONS=("LEFT" "RIGHT")
+    local BUTTONS=("Yes" "No")
+    local BUTTON_LOCATIONS=("LEFT" "RIGHT")
     show_dialog "$@"
 }
 
 ask_yes_no_cancel() {
-    BUTTONS=("Yes" "No" "Cancel")
-    BUTTON_LOCATIONS=("LEFT" "MIDDLE" "RIGHT")
+    local BUTTONS=("Yes" "No" "Cancel")
+    local BUTTON_LOCATIONS=("LEFT" "MIDDLE" "RIGHT")
     show_dialog "$@"
 }
 
 ask_ok_cancel() {
-    BUTTONS=("OK" "Cancel")
-    BUTTON_LOCATIONS=("LEFT" "RIGHT")
+    local BUTTONS=("OK" "Cancel")
+    local BUTTON_LOCATIONS=("LEFT" "RIGHT")
     show_dialog "$@"
 }
 

@@ -50,7 +50,7 @@ __infraxys_on_failure() {
     if [[ ${BASH_SOURCE[1]-} == "$__infraxys_root/core/bootstrap.sh" ]]; then
         # `return` in a sourced file, or one that is no shell script, of which the shell has said file and line.
         if [[ $__infraxys_is_action ]]; then
-            __infraxys_was_reported=true
+            [[ $- != *e* ]] || __infraxys_was_reported=true
         else
             __infraxys_name_file "$__infraxys_now"
             __infraxys_report "$__infraxys_named: ended with status $status, so $initial_script_name was not started"
@@ -67,7 +67,11 @@ __infraxys_on_failure() {
 __infraxys_on_exit() {
     ((BASH_SUBSHELL == 0)) && [[ $1 != 0 && ! $__infraxys_was_reported ]] || return 0
     __infraxys_find_place 0
-    __infraxys_report "$__infraxys_place: ended with exit status $1"
+    if [[ $__infraxys_is_action ]]; then
+        __infraxys_report "$__infraxys_place: ended with exit status $1"
+    else
+        __infraxys_report "$__infraxys_place: ended with status $1, so $initial_script_name was not started"
+    fi
 }
 
 # The action has come to its end without `exit`. Arguments: status.

@@ -58,7 +58,7 @@ __infraxys_check_modules() {
     done
 }
 
-# Adds files, ordered by file name whatever their folders. Arguments: subfolder with `/` or nothing, pattern, folders.
+# Adds files, ordered by file name and then by folder. Arguments: subfolder with `/` or nothing, pattern, folders.
 __infraxys_collect() {
     local - IFS=$' \t\n' subfolder=$1 pattern=$2 folder file place
     set +f
@@ -67,7 +67,7 @@ __infraxys_collect() {
         for file in "$folder/$subfolder"$pattern; do
             [[ -f $file ]] || continue
             for ((place = ${#__infraxys_files[@]}; place > 0; place--)); do
-                [[ ${file##*/} < ${__infraxys_files[place - 1]##*/} ]] || break
+                [[ ${file##*/}/$folder < ${__infraxys_files[place - 1]##*/}/${__infraxys_folders[place - 1]} ]] || break
                 __infraxys_files[place]=${__infraxys_files[place - 1]}
                 __infraxys_folders[place]=${__infraxys_folders[place - 1]}
             done
@@ -140,9 +140,11 @@ __infraxys_execute() {
 # The modules' code is through: what it has taken from the bootstrap is put back, what only the bootstrap needs goes.
 __infraxys_finish() {
     local traps
-    traps=$(trap -p ERR EXIT)
-    [[ $traps == *" ERR"* ]] || trap '__infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
-    [[ $traps == *" EXIT"* ]] || trap '__infraxys_on_exit "$?"' EXIT
+    if [[ $__infraxys_others ]]; then
+        traps=$(trap -p ERR EXIT)
+        [[ $traps == *" ERR"* ]] || trap '__infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
+        [[ $traps == *" EXIT"* ]] || trap '__infraxys_on_exit "$?"' EXIT
+    fi
     unset -f __infraxys_set_path __infraxys_legacy_variables __infraxys_export_properties __infraxys_check_modules \
         __infraxys_collect __infraxys_find_instance __infraxys_find_init __infraxys_find_source \
         __infraxys_find_after __infraxys_find_last __infraxys_is_for_this_shell __infraxys_execute __infraxys_finish

@@ -213,7 +213,7 @@ set_default_ssh_options() {
 # --ssh_host (one or, separated by spaces, several at once), --ssh_user, --command, --message, --exit_on_error
 execute_command_remote() {
     local function_name=execute_command_remote ssh_host=${container_ssh_host-} ssh_user=root command="" message=""
-    local exit_on_error=true in_background=false __status=0 __host __options
+    local exit_on_error=true in_background=false __status=0 __host __options __jobs=()
     import_args "$@"
     check_required_arguments "$function_name" ssh_host ssh_user command
     [[ ! $message ]] || log_info "$message"
@@ -222,8 +222,11 @@ execute_command_remote() {
         __infraxys_legacy_options "$__host"
         __infraxys_send "$(get_default_ssh_variables)"$'\n'"$command" ssh -t "${__options[@]}" "$ssh_user@$__host" ||
             __status=$?
+        [[ $in_background != true ]] || __jobs+=("$!")
     done
-    [[ $in_background != true ]] || wait_for_background_jobs
+    for __host in "${__jobs[@]}"; do
+        wait "$__host" || __status=$?
+    done
     __infraxys_settle "$__status"
     return "$__status"
 }
@@ -295,6 +298,7 @@ run_this_on_target() {
     for __host in $container_ssh_host; do
         __infraxys_legacy_options "$__host"
         # Secrets, caches and this library stay here.
+        # shellcheck disable=SC2029 # it is quoted for the other side
         tar -C "$INFRAXYS_ROOT" -cz modules environments |
             ssh "${__options[@]}" "${container_ssh_user:-root}@$__host" "mkdir -p $__target && tar -C $__target -xz"
     done
