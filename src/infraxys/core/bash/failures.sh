@@ -17,7 +17,7 @@ __infraxys_name_file() {
     __infraxys_named=${__infraxys_named#./}
 }
 
-# Finds the innermost place outside of this library. Arguments: line of frame 2, which is the caller's caller.
+# Finds the innermost place outside of this library; fails when there is none but the file that is being sourced. Arguments: line of frame 2, which is the caller's caller.
 __infraxys_find_place() {
     local line=$1 frame
     __infraxys_place=
@@ -36,6 +36,7 @@ __infraxys_find_place() {
     done
     __infraxys_name_file "$__infraxys_now"
     __infraxys_place=$__infraxys_named
+    return 1
 }
 
 __infraxys_report() {
@@ -47,17 +48,15 @@ __infraxys_report() {
 __infraxys_on_failure() {
     local status=$1 line=$2 command=${3%%$'\n'*}
     ((BASH_SUBSHELL == 0)) && [[ ! $__infraxys_was_reported ]] || return 0
-    if [[ ${BASH_SOURCE[1]-} == "$__infraxys_root/core/bootstrap.sh" ]]; then
+    if ! __infraxys_find_place "$line"; then
         # `return` in a sourced file, or one that is no shell script, of which the shell has said file and line.
-        if [[ $__infraxys_is_action ]]; then
-            [[ $- != *e* ]] || __infraxys_was_reported=true
-        else
-            __infraxys_name_file "$__infraxys_now"
-            __infraxys_report "$__infraxys_named: ended with status $status, so $initial_script_name was not started"
+        if [[ ! $__infraxys_is_action ]]; then
+            __infraxys_report "$__infraxys_place: ended with status $status, so $initial_script_name was not started"
+        elif [[ $- == *e* ]]; then
+            __infraxys_was_reported=true
         fi
         return 0
     fi
-    __infraxys_find_place "$line"
     ((${#command} <= 200)) || command=${command:0:200}…
     __infraxys_last_failure="$__infraxys_place: '$command' failed with exit status $status"
     [[ $- != *e* ]] || __infraxys_report "$__infraxys_last_failure"
@@ -66,7 +65,7 @@ __infraxys_on_failure() {
 # Called at the very end. Arguments: status.
 __infraxys_on_exit() {
     ((BASH_SUBSHELL == 0)) && [[ $1 != 0 && ! $__infraxys_was_reported ]] || return 0
-    __infraxys_find_place 0
+    __infraxys_find_place 0 || :
     if [[ $__infraxys_is_action ]]; then
         __infraxys_report "$__infraxys_place: ended with exit status $1"
     else
@@ -102,7 +101,7 @@ exit() {
 }
 
 __infraxys_place_of_exit() {
-    __infraxys_find_place "${BASH_LINENO[1]}"
+    __infraxys_find_place "${BASH_LINENO[1]}" || :
 }
 
 __infraxys_arm() {

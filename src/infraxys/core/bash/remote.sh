@@ -283,7 +283,7 @@ execute_on_target() {
 # --execute_command_line; copies the files of this run to the container's host and executes it in the instance's
 # folder there.
 run_this_on_target() {
-    local function_name=run_this_on_target execute_command_line="" __host __options __target
+    local function_name=run_this_on_target execute_command_line="" __host __options __target __folders
     import_args "$@"
     check_required_arguments "$function_name" execute_command_line
     if [[ ${ON_PROVISIONING_SERVER-} == false || ${target_is_localhost-} == true ]]; then
@@ -295,11 +295,13 @@ run_this_on_target() {
     fi
     check_required_variables container_ssh_host target_provisioning_root
     printf -v __target %q "$target_provisioning_root"
+    __folders=(environments)
+    [[ ! -d $INFRAXYS_ROOT/modules ]] || __folders+=(modules)
     for __host in $container_ssh_host; do
         __infraxys_legacy_options "$__host"
         # Secrets, caches and this library stay here.
         # shellcheck disable=SC2029 # it is quoted for the other side
-        tar -C "$INFRAXYS_ROOT" -cz modules environments |
+        tar -C "$INFRAXYS_ROOT" -cz "${__folders[@]}" |
             ssh "${__options[@]}" "${container_ssh_user:-root}@$__host" "mkdir -p $__target && tar -C $__target -xz"
     done
     execute_command_remote --ssh_host "$container_ssh_host" --ssh_user "${container_ssh_user:-root}" \
