@@ -32,14 +32,16 @@ execute_function_over_ssh --function_name report --hostname target --text "a  'b
     --retrieve_file ~/far/made --retrieve_file_local_path ~/made
 cat ~/made; [[ ! -e ~/far/made ]]; echo "status $LAST_SSH_EXIT_CODE"
 fails() { return 7; }
-execute_function_over_ssh --function_name fails --hostname target --exit_on_error false; echo "status $LAST_SSH_EXIT_CODE"
+execute_function_over_ssh --function_name fails --hostname target --exit_on_error false
+echo "status $LAST_SSH_EXIT_CODE"
 execute_command_over_ssh --hostname target --command 'x="a  b"; echo "$x \\ $INTERACTIVE"'
 execute_command_over_ssh --hostname target --command 'exit 5' --exit_on_error false || echo "failed $?"
 copy_file_to_host --hostname target --source_path ~/given --target_path "$HOME/with space/copy" >/dev/null
 copy_file_over_ssh --hostname target --source_path ~/given --target_path "$HOME/plain/copy" >/dev/null
 copy_file_from_host --hostname target --source_path ~/plain/copy --target_path ~/back >/dev/null; cat ~/back
 execute_command_remote --ssh_host "target target" --ssh_user "$me" --command 'echo remote'
-execute_command_remote --ssh_host "target target" --ssh_user "$me" --command 'exit 3' --exit_on_error false || echo "failed $?"
+execute_command_remote --ssh_host "target target" --ssh_user "$me" --command 'exit 3' --exit_on_error false ||
+    echo "failed $?"
 execute_function_remote --function_name shout --ssh_host target --ssh_user "$me" --message Hello 2>&1 | grep -c Hello
 shouts() { local text; import_args "$@"; shout "$text"; }
 execute_function_remote --function_name shouts --ssh_host target --ssh_user "$me" --text quiet \
@@ -94,7 +96,15 @@ def test_functions_and_commands_are_executed_over_ssh(bootstrap: Bootstrap) -> N
     # The server talks through a pipe, so no port is needed. The home folder of ssh is not that of the test.
     # All calls share one connection, whose socket needs a short path.
     shared = tempfile.mkdtemp(prefix="ix-")
-    client = ["Host target", "    ControlMaster auto", f"    ControlPath {shared}/s", "    ControlPersist 60", f"    User {getpass.getuser()}", f"    IdentityFile {server}/user", f"    ProxyCommand {SSHD} -i -f {server}/config"]
+    client = [
+        "Host target",
+        "    ControlMaster auto",
+        f"    ControlPath {shared}/s",
+        "    ControlPersist 60",
+        f"    User {getpass.getuser()}",
+        f"    IdentityFile {server}/user",
+        f"    ProxyCommand {SSHD} -i -f {server}/config",
+    ]
     for name in ("ssh", "scp"):
         put(bootstrap.root / "bin", {name: f'#!/bin/sh\nexec {shutil.which(name)} -F "{home}/.ssh/config" "$@"\n'})
     bootstrap.lay_out({"run.sh": OVER_SSH, "data": "of the instance\n"})
@@ -105,13 +115,24 @@ def test_functions_and_commands_are_executed_over_ssh(bootstrap: Bootstrap) -> N
     shutil.rmtree(shared)
     said = [line for line in ended.stdout.splitlines() if "[INFO ]" not in line or "over there" in line]
     assert said[0] == "A  'B' (C) \\ : D", ended
-    assert said[1] == "one two|it's \"blue\" $(id)|mine too|false|ann"
+    assert said[1] == 'one two|it\'s "blue" $(id)|mine too|false|ann'
     assert said[2] == "content"
     assert said[3].endswith("over there")
     assert said[4:] == [
-        "made", "status 0", "status 7", "a  b \\ false", "failed 5", "content", "remote", "remote", "failed 3", "1",
-        "QUIET", "1", "of the instance",
-    ]  # fmt: skip
+        "made",
+        "status 0",
+        "status 7",
+        "a  b \\ false",
+        "failed 5",
+        "content",
+        "remote",
+        "remote",
+        "failed 3",
+        "1",
+        "QUIET",
+        "1",
+        "of the instance",
+    ]
     assert (home / "with space" / "copy").read_text() == "content\n"
     assert "run.sh: line " in ended.stderr
     assert ended.returncode == 6
@@ -123,7 +144,10 @@ def test_the_command_lines_of_the_older_functions(bootstrap: Bootstrap) -> None:
     bootstrap.lay_out({"run.sh": NOTED})
     ended = bootstrap.run(PATH=f"{bootstrap.root}/bin:{os.environ['PATH']}")
     lines = ended.stdout.splitlines()
-    options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ServerAliveInterval=60 -o LogLevel=ERROR -o PreferredAuthentications=publickey"
+    options = (
+        "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ServerAliveInterval=60 -o LogLevel=ERROR "
+        "-o PreferredAuthentications=publickey"
+    )
     assert lines[0].startswith(f"ssh -t -k {options} -o ProxyCommand=ssh\\ -k\\ "), ended
     assert "root@hop\\ -W\\ server:22 root@server bash\\ -c\\ " in lines[0]
     assert lines[1].startswith(f"-k {options} -o ProxyCommand=ssh -k ")

@@ -81,16 +81,16 @@ check_required_variable() {
     import_args "$@"
     check_required_arguments check_required_variable variable_name
     if [[ $or_variable_name && $default_value ]]; then
-        log_error "Arguments 'or_variable_name' and 'default_value' cannot be given at the same time. $__caller"
+        log_error "Arguments 'or_variable_name' and 'default_value' cannot be given at the same time.${__caller:+ $__caller}"
         exit 1
     fi
     if [[ ${!variable_name-} || $default_value || ($or_variable_name && ${!or_variable_name-}) ]]; then
         return 0
     fi
     if [[ $or_variable_name ]]; then
-        log_error "Variable '$variable_name' or variable '$or_variable_name' is required. $__caller"
+        log_error "Variable '$variable_name' or variable '$or_variable_name' is required.${__caller:+ $__caller}"
     else
-        log_error "Required variable '$variable_name' is not set and no default value is specified. $__caller"
+        log_error "Required variable '$variable_name' is not set and no default value is specified.${__caller:+ $__caller}"
     fi
     exit 1
 }

@@ -3,6 +3,9 @@
 #
 # shellcheck shell=bash
 
+if [[ :${PYTHONPATH-}: != *":$__infraxys_root/core/python:"* ]]; then
+    export PYTHONPATH=$__infraxys_root/core/python${PYTHONPATH:+:$PYTHONPATH}
+fi
 init_ssh
 process_ssh_private_key_variables
 generate_environment_ssh_config
