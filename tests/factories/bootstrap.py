@@ -11,8 +11,8 @@ from typing import Any
 
 from factories.plans import ENVIRONMENT, INSTANCE, make_context, make_plan
 from infraxys.engine.plan import PlannedModule
+from infraxys.engine.preparation import copy_core
 from infraxys.engine.run_tree import ROOT, lay_out
-from infraxys.engine.runtime import copy_core
 from infraxys.spec.identity import BranchPath
 
 SHELL = ("bash", "--norc", "--noprofile", "-p", "-c", 'set +p; . "$@"', "bash")
@@ -44,6 +44,9 @@ class Bootstrap:
         self.modules.append(PlannedModule(BranchPath.parse(path), "1" * 40))
         return folder
 
+    def path(self, module: PlannedModule) -> Path:
+        return self.root / "modules" / module.path.directory
+
     def lay_out(
         self,
         files: Mapping[str, str | bytes],
@@ -61,15 +64,15 @@ class Bootstrap:
             put(rendered, {file.path: file.content})
             put(self.root / "environments", {file.path: file.content})
         step_folder = self.root / "step"
-        lay_out(step_folder, rendered, step, make_context(**run))
+        lay_out(step_folder, rendered, step, make_context(**run), [(m, self.path(m)) for m in self.modules])
         shutil.rmtree(self.instance)
         (step_folder / "instance").rename(self.instance)
         (step_folder / "system").rename(self.root / "system")
         if (step_folder / "run_overrides").exists():
             (step_folder / "run_overrides").rename(self.root / "run_overrides")
-        environment = self.root / "system" / "environment.sh"
-        environment.chmod(0o644)
-        environment.write_text(environment.read_text().replace(ROOT, str(self.root)))
+        file = self.root / "system" / "environment.sh"
+        file.chmod(0o644)
+        file.write_text(file.read_text().replace(ROOT, str(self.root)))
         copy_core(resources.files("infraxys.core"), make_folder(self.root / "core"))
         (self.root / "system" / "has_grant").unlink()
         grant = (self.root / "core" / "has_grant").read_text().replace(ROOT, str(self.root))

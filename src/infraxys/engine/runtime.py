@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
@@ -14,6 +13,7 @@ from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
+from infraxys.engine.preparation import CORE_PLACE, copy_core, is_core
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
 from infraxys.engine.status import Status
 
@@ -29,9 +29,6 @@ ENVIRONMENT = {
     "TAR_OPTIONS": "--no-same-owner",
 }
 CA_FILE = "server_ca.pem"
-LEFT_OUT = frozenset({"__init__.py", "__pycache__"})  # of the core folder: what makes it a package
-# The original's core module finds its own files at one fixed place, whichever host and branch it comes from.
-CORE_MODULE, CORE_PLACE = "infraxys-modules/infraxys-core", "github.com/infraxys-modules/infraxys-core/master"
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -141,13 +138,13 @@ class StepRuntime:
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
-        folder = self._runs / run.run_id / str(index)
+        folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
             acquired = True
-            lay_out(folder, environment, step, run)
+            lay_out(folder, environment, step, run, modules)
             action = self._spec(folder, environment, plan, step, run, modules)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
@@ -272,21 +269,6 @@ class StepRuntime:
         )
 
 
-def copy_core(source: Traversable, target: Path) -> None:
-    """Copy what every action sees of this package, readable for all whatever the umask. Blocks; once at start."""
-    for file in source.iterdir():
-        place = target / file.name
-        if file.name in LEFT_OUT:
-            continue
-        if file.is_dir():
-            place.mkdir()
-            place.chmod(0o755)
-            copy_core(file, place)
-        else:
-            place.write_bytes(file.read_bytes())
-            place.chmod(0o755)
-
-
 def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:
     """Give what only few runs have."""
     mounts = []
@@ -294,7 +276,7 @@ def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedMo
         mounts.append(Mount(folder / "run_overrides", f"{ROOT}/run_overrides"))
     places = {module.path.directory for module, _ in modules}
     for module, path in modules:
-        if f"{module.path.module.org}/{module.path.module.repo}" == CORE_MODULE and CORE_PLACE not in places:
+        if CORE_PLACE not in places and is_core(module, path):
             places.add(CORE_PLACE)
             mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
     return mounts

@@ -71,6 +71,19 @@ class TestOrder:
         ended = bootstrap.lay_out({"run.sh": 'greet you; trim x; echo "${table[a]} $plain $three $from_plain"'}).run()
         assert ended.stdout == "python\nhi you\nmine\n1 2 3 4\n", ended
 
+    def test_functions_are_there_where_no_module_is(self, bootstrap: Bootstrap) -> None:
+        script = """
+            declare -F import_args; function_exists ask_yes_no; type -t show_json_form
+            trim() { echo mine; }; local_() { local a; import_args "$@"; echo "$a"; }; local_ --a b; trim x
+            declare -f log_info | grep -c log_text; echo "${#enabled_modules[@]} $default_ssh_options" | cut -c 1-7
+            export -f log_info log_text; bash -c 'log_info there' | grep -o there
+            echo $(replace_spaces --text "a b" --replace_with -)
+        """
+        ended = bootstrap.lay_out({"run.sh": script}).run()
+        assert ended.stdout.splitlines() == [
+            "import_args", "true", "function", "b", "mine", "1", "0 -o St", "there", "a-b",
+        ]  # fmt: skip
+
     def test_what_the_action_sees_of_itself(self, bootstrap: Bootstrap) -> None:
         script = 'echo "$0 ${BASH_SOURCE[0]} $initial_script_name $# $- $SHELLOPTS"; [[ $INITIAL_PID == $$ ]]'
         ended = bootstrap.lay_out({"run.sh": script}).run()
@@ -101,8 +114,9 @@ class TestOrder:
 
     def test_programs_of_caches_come_first(self, bootstrap: Bootstrap) -> None:
         bootstrap.lay_out({"run.sh": 'echo "$PATH"'})
-        prepare = bootstrap.root / "core" / "bash" / "prepare.sh"
-        prepare.write_text(prepare.read_text().replace("/cache", str(bootstrap.root / "cache")))
+        for name in ("bootstrap.sh", "bash/path.sh"):
+            file = bootstrap.root / "core" / name
+            file.write_text(file.read_text().replace("/cache", str(bootstrap.root / "cache")))
         for name in ("b", "a", "c"):
             (bootstrap.root / "cache" / "projects" / name / ("bin" if name != "c" else "lib")).mkdir(parents=True)
         (bootstrap.root / "cache" / "project").mkdir()

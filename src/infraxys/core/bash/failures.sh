@@ -4,11 +4,6 @@
 #
 # shellcheck shell=bash
 
-__infraxys_now=           # the file that is being sourced
-__infraxys_is_action=     # "true" once the action runs
-__infraxys_was_reported=  # "true" when nothing more is to be said
-__infraxys_last_failure=  # the last command that failed, for an action without `set -e`
-
 # A path as people know it: without the folders in front that are the same for all.
 __infraxys_name_file() {
     __infraxys_named=${1#"${MODULES_ROOT-}/"}
@@ -17,11 +12,11 @@ __infraxys_name_file() {
     __infraxys_named=${__infraxys_named#./}
 }
 
-# Finds the innermost place outside of this library; fails when there is none but the file that is being sourced. Arguments: line of frame 2, which is the caller's caller.
+# Finds the innermost place outside of this library; fails when there is none but the file that is being sourced.
+# Arguments: number of the frame to begin with, the line in it.
 __infraxys_find_place() {
-    local line=$1 frame
-    __infraxys_place=
-    for ((frame = 2; frame < ${#BASH_SOURCE[@]}; frame++)); do
+    local frame line=$2
+    for ((frame = $1; frame < ${#BASH_SOURCE[@]}; frame++)); do
         if [[ ${BASH_SOURCE[frame]} != "$__infraxys_root/core/"* && ${FUNCNAME[frame]} != main ]]; then
             __infraxys_name_file "${BASH_SOURCE[frame]}"
             __infraxys_place=$__infraxys_named
@@ -48,7 +43,7 @@ __infraxys_report() {
 __infraxys_on_failure() {
     local status=$1 line=$2 command=${3%%$'\n'*}
     ((BASH_SUBSHELL == 0)) && [[ ! $__infraxys_was_reported ]] || return 0
-    if ! __infraxys_find_place "$line"; then
+    if ! __infraxys_find_place 3 "$line"; then
         # `return` in a sourced file, or one that is no shell script, of which the shell has said file and line.
         if [[ ! $__infraxys_is_action ]]; then
             __infraxys_report "$__infraxys_place: ended with status $status, so $initial_script_name was not started"
@@ -65,7 +60,7 @@ __infraxys_on_failure() {
 # Called at the very end. Arguments: status.
 __infraxys_on_exit() {
     ((BASH_SUBSHELL == 0)) && [[ $1 != 0 && ! $__infraxys_was_reported ]] || return 0
-    __infraxys_find_place 0 || :
+    __infraxys_find_place 3 0 || :
     if [[ $__infraxys_is_action ]]; then
         __infraxys_report "$__infraxys_place: ended with exit status $1"
     else
@@ -75,37 +70,18 @@ __infraxys_on_exit() {
 
 # The action has come to its end without `exit`. Arguments: status.
 __infraxys_returned() {
-    if [[ $1 != 0 && ! $__infraxys_was_reported && $__infraxys_last_failure == *" $1" ]]; then
+    if [[ ! $__infraxys_was_reported && $__infraxys_last_failure == *" $1" ]]; then
         builtin printf '%s\n' "$__infraxys_last_failure" >&2
     fi
     __infraxys_was_reported=true
-    builtin exit "$1"
 }
 
-# Knows the line that the shell forgets until its trap runs. Otherwise as the shell's own.
-exit() {
-    local status=${1-$?}
-    if ((BASH_SUBSHELL == 0)) && [[ ! $__infraxys_was_reported ]]; then
-        if [[ $__infraxys_is_action ]]; then
-            if [[ $status != 0 && ${BASH_SOURCE[1]} != "./$initial_script_name" ]]; then
-                __infraxys_place_of_exit
-                __infraxys_report "$__infraxys_place: ended the action with exit status $status"
-            fi
-        else
-            __infraxys_place_of_exit
-            __infraxys_report "$__infraxys_place: exit status $status, so $initial_script_name was not started"
-        fi
-        __infraxys_was_reported=true
+# Called by `exit`. Arguments: status.
+__infraxys_report_exit() {
+    __infraxys_find_place 3 0 || :
+    if [[ $__infraxys_is_action ]]; then
+        __infraxys_report "$__infraxys_place: ended the action with exit status $1"
+    else
+        __infraxys_report "$__infraxys_place: exit status $1, so $initial_script_name was not started"
     fi
-    builtin exit "$status"
 }
-
-__infraxys_place_of_exit() {
-    __infraxys_find_place "${BASH_LINENO[1]}" || :
-}
-
-__infraxys_arm() {
-    trap '__infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
-    trap '__infraxys_on_exit "$?"' EXIT
-}
-__infraxys_arm

@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # The branch by which each module, by its URL, was enabled with `enable_module`.
-declare -A enabled_modules
+declare -gA enabled_modules
 
 # --git_url, --git_branch; checks that the module and all that it depends on are here.
 enable_module() {

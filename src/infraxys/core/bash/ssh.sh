@@ -28,14 +28,13 @@ process_ssh_private_key_variables() {
 # ~/.ssh/generated.d.
 generate_environment_ssh_config() {
     local force=false file
-    import_args "$@"
+    (($# == 0)) || import_args "$@"
     printf '%s\n' 'Host *' '    ServerAliveInterval 60' '    StrictHostKeyChecking no' \
         '    UserKnownHostsFile=/dev/null' '    LogLevel=ERROR' '    PreferredAuthentications=publickey' '' \
         >>~/.ssh/config
     for file in "$ENVIRONMENT_DIR"/configure_ssh* "$ENVIRONMENT_DIR"/*/configure_ssh* \
         "$ENVIRONMENT_DIR"/*/*/configure_ssh*; do
         [[ -f $file ]] || continue
-        log_trace "Executing $file"
         if [[ -x $file ]]; then
             (cd "$ENVIRONMENT_DIR" && "$file")
         else
