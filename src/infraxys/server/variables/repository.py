@@ -6,14 +6,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import access_state, variable_state, variables
 from infraxys.server.variables.keys import Bound
 from infraxys.server.variables.levels import Book, Entry, Level
 from infraxys.server.variables.schemas import level_of
 
 _table = variables.c
-_VERSIONS = sa.select(access_state.c.version.label("access"), variable_state.c.version.label("variables")).select_from(
-    access_state.join(variable_state, sa.true())
+_VERSIONS = Prepared(
+    sa.select(access_state.c.version, variable_state.c.version).select_from(
+        access_state.join(variable_state, sa.true())
+    )
 )
 _RAISE = variable_state.update().values(version=variable_state.c.version + 1)
 _OF_LEVEL = sa.select(variables).where(_table.level_key == sa.bindparam("key")).order_by(_table.name)
@@ -24,8 +27,9 @@ _SEALED = sa.select(variables).where(_table.sealed.is_not(None), _table.key_id !
 
 def versions(connection: Connection) -> tuple[int, int]:
     """Give the versions of what decides about rights, and of the variables."""
-    row = connection.execute(_VERSIONS).one()
-    return row.access, row.variables
+    row = _VERSIONS.first(connection)
+    assert row is not None  # noqa: S101 - both tables have one row from the beginning
+    return row[0], row[1]
 
 
 def lock(connection: Connection) -> None:
