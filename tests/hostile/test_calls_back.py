@@ -78,7 +78,8 @@ def wait_for_log(server: ServerProcess, run_id: str, token: str | None = None) -
     raise AssertionError("the action says nothing")
 
 
-WAITS = "print(TOKEN, flush=True)\nimport time\ntime.sleep(300)"
+# Backwards: a token that is printed as it is never comes into the log.
+WAITS = "print(TOKEN[::-1], flush=True)\nimport time\ntime.sleep(300)"
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def running(access_server: AccessServer) -> Iterator[tuple[str, str, str]]:
     """A run of somebody with the grants on the root project: its id, its token, its starter's."""
     token = access_server.holder("root", "action.execute", "run.list", "run.read", "run.cancel")
     run_id = start(access_server, WAITS, token, asynchronous=True)["id"]
-    yield run_id, wait_for_log(access_server, run_id, token), token
+    yield run_id, wait_for_log(access_server, run_id, token)[::-1], token
     access_server.ask("POST", f"/runs/{run_id}/cancel", access_server.everything)
     wait_for_end(access_server, run_id, access_server.everything)
 
