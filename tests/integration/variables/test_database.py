@@ -1,7 +1,9 @@
 """Variables in each database: what is resolved, what a change does to it, and moving sealed values about."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,37 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made.database.close()
 
 
+@contextmanager
+def selections(database: Database) -> Iterator[list[str]]:
+    """Collect what is read. SQLite's driver is asked itself: prepared statements do not pass through SQLAlchemy."""
+    engine = database._reader_engine
+    seen: list[str] = []
+
+    def note(text: str) -> None:
+        if text.startswith("SELECT"):
+            seen.append(text)
+
+    def note_execution(*arguments: object) -> None:
+        note(str(arguments[2]))
+
+    def trace(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_trace_callback(note)
+
+    def end_trace(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_trace_callback(None)
+
+    listeners = [("checkout", trace), ("checkin", end_trace)]
+    if engine.dialect.name != "sqlite":
+        listeners = [("before_cursor_execute", note_execution)]
+    for name, listener in listeners:
+        sa.event.listen(engine, name, listener)
+    try:
+        yield seen
+    finally:
+        for name, listener in listeners:
+            sa.event.remove(engine, name, listener)
+
+
 def root() -> Level:
     return Level("project", project_id="root")
 
@@ -100,18 +133,9 @@ def test_another_server_on_the_database_sees_a_change_at_once(store: Store) -> N
 def test_runs_where_nothing_is_set_cost_one_statement(store: Store) -> None:
     store.set(Level("environment", "", MODULE, "env-other", "", is_prefix=True), "name", "one")
     store.resolve()
-    statements: list[str] = []
-
-    def note(*arguments: object) -> None:
-        statements.append(str(arguments[2]))
-
-    engine = store.database._reader_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
+    with selections(store.database) as statements:
         assert store.resolve() == {}
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-    assert len([text for text in statements if text.startswith("SELECT")]) == 1, statements
+    assert len(statements) == 1, statements
 
 
 def test_the_database_holds_no_value(store: Store) -> None:
