@@ -8,11 +8,6 @@ set --
 set -eo pipefail
 cd -- "$INSTANCE_DIR"
 
-# Nobody is there to answer: what reads its standard input shall find the end, and not wait for ever.
-if [[ $INTERACTIVE != true ]]; then
-    exec </dev/null
-fi
-
 if [[ $initial_script_name == *.sh ]]; then
     . "./$initial_script_name"
     exit

@@ -5,11 +5,13 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.feedback.conversation import Conversation, Host
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
@@ -169,8 +171,13 @@ class StepRuntime:
             self._clear_later(prepared)
             raise
 
-    async def execute(self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
-        """Let a started step run to its end, and clear it away. What the action does is never an exception."""
+    async def execute(
+        self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None, host: Host | None = None
+    ) -> StepResult:
+        """Let a started step run to its end, and clear it away. What the action does is never an exception.
+
+        `host` answers what the action asks; without one its requests are output like any other.
+        """
         prepared = started.prepared
         step = prepared.plan.steps[prepared.index]
         stopper = stopper or Stopper()
@@ -181,7 +188,7 @@ class StepRuntime:
             if started.execution is None:
                 problem = f"step '{step.name}' could not be started: {started.problem}"
                 return StepResult(Status.FAILED, None, problem)
-            return await self._execute(started.execution, prepared, log, stopper)
+            return await self._execute(started.execution, prepared, log, stopper, host)
         finally:
             self._clear_later(prepared)
 
@@ -212,7 +219,7 @@ class StepRuntime:
             task.add_done_callback(self._clearing.discard)
 
     async def _execute(
-        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper
+        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper, host: Host | None
     ) -> StepResult:
         step = prepared.plan.steps[prepared.index]
         loop = asyncio.get_running_loop()
@@ -220,12 +227,21 @@ class StepRuntime:
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
+        emit = partial(log.write, prepared.index)
+        talk = None if host is None else converse(execution, host, partial(emit, "stdout"), prepared)
         execution.let_begin()
         try:
             async for chunk in execution.output():
-                log.write(prepared.index, chunk.stream, chunk.data)
+                if talk is not None and chunk.stream == "stdout":
+                    await talk.take(chunk.data)
+                else:
+                    emit(chunk.stream, chunk.data)
             end = await execution.wait()
+            if talk is not None:
+                await talk.finish()
         except BaseException:  # the server itself is ending: nobody would ever end the action
+            if talk is not None:
+                talk.stop()
             await end_now(execution)
             raise
         finally:
@@ -268,6 +284,12 @@ class StepRuntime:
             network=self._network,
             limits=self._limits,
         )
+
+
+def converse(execution: Execution, host: Host, emit: Callable[[bytes], None], prepared: PreparedStep) -> Conversation:
+    """Begin the conversation with an action that is about to run."""
+    folder = prepared.folder / "system"
+    return Conversation(host, emit, execution.write, end_input=execution.end_idle_input, folder=folder)
 
 
 async def end_now(execution: Execution | None) -> None:
