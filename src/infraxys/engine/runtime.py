@@ -12,6 +12,7 @@ from pathlib import Path
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.feedback.conversation import Conversation, Host
+from infraxys.engine.feedback.idle import NOTE, IdleInput
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
@@ -228,10 +229,13 @@ class StepRuntime:
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         emit = partial(log.write, prepared.index)
-        talk = None if host is None else converse(execution, host, partial(emit, "stdout"), prepared)
+        folder = prepared.folder / "system"
+        talk = None if host is None else Conversation(host, partial(emit, "stdout"), execution.write, folder=folder)
+        idle = watch_input(execution, talk, prepared, log)
         execution.let_begin()
         try:
             async for chunk in execution.output():
+                idle.heard()
                 if talk is not None and chunk.stream == "stdout":
                     await talk.take(chunk.data)
                 else:
@@ -245,6 +249,7 @@ class StepRuntime:
             await end_now(execution)
             raise
         finally:
+            idle.stop()
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
@@ -286,10 +291,13 @@ class StepRuntime:
         )
 
 
-def converse(execution: Execution, host: Host, emit: Callable[[bytes], None], prepared: PreparedStep) -> Conversation:
-    """Begin the conversation with an action that is about to run."""
-    folder = prepared.folder / "system"
-    return Conversation(host, emit, execution.write, end_input=execution.end_idle_input, folder=folder)
+def watch_input(execution: Execution, talk: Conversation | None, prepared: PreparedStep, log: LogWriter) -> IdleInput:
+    """End the input of an action that waits for it, where nobody is there to type."""
+    return IdleInput(
+        execution.end_idle_input,
+        lambda: prepared.run.is_interactive or (talk is not None and not talk.is_idle),
+        lambda: log.note(prepared.index, NOTE),
+    )
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -27,7 +27,6 @@ MAX_UNREAD = 2 * 1024 * 1024  # bytes of answers that the action has not read
 MAX_SHOWN = 300  # characters of a request in the log
 SMALL = 32 * 1024  # bytes of a request that is read in no time
 LINE_SECONDS = 0.3  # a line that may become a marker is kept so long
-IDLE_SECONDS, MAX_IDLE_SECONDS = 1.0, 10.0  # how long an action without a person may wait for input, at least and about
 BLOCK_SECONDS = 30.0  # a request whose end does not come
 UPDATES = {"UI/UPDATE DATA PART": "data", "UI/UPDATE VALUE": "value", "UI/SET ENABLED": "enabled"}
 logger = logging.getLogger(__name__)
@@ -76,7 +75,6 @@ class Conversation:
     """Takes the standard output of a step and passes on what is output. Used on the event loop's thread.
 
     `emit` takes output for the log, `write` bytes for the action's input. `mask` takes secrets out of requests.
-    `end_input` ends the input if the action waits for it, and tells whether; used where nobody is there to type.
     `folder` is what the action sees, read-only, as its folder `system`.
     """
 
@@ -87,7 +85,6 @@ class Conversation:
         write: Callable[[bytes], Awaitable[None]],
         *,
         mask: Callable[[bytes], bytes] | None = None,
-        end_input: Callable[[], bool] | None = None,
         folder: Path | None = None,
     ) -> None:
         self._host, self._emit, self._write, self._mask = host, emit, write, mask
@@ -102,9 +99,7 @@ class Conversation:
         self._unread_bytes = 0
         self._writing: asyncio.Task[None] | None = None
         self._is_over = False
-        self.last_output = self._loop.time()
         self._has_window = False
-        self._idle = IdleInput(self, end_input) if end_input is not None and not host.is_interactive else None
         host.begin(self)
 
     @property
@@ -114,7 +109,6 @@ class Conversation:
 
     async def take(self, data: bytes) -> None:
         """Take a chunk of standard output. Waits while the action asks faster than it is answered."""
-        self.last_output = self._loop.time()
         for piece in self._stream.feed(data):
             if isinstance(piece, bytes):
                 self._emit(piece)
@@ -138,8 +132,6 @@ class Conversation:
     async def finish(self) -> None:
         """Handle what was asked up to the end of the output, and answer nothing more."""
         self._is_over = True
-        if self._idle is not None:
-            self._idle.stop()
         if self._timer is not None:
             self._timer.cancel()
         self._release()
@@ -151,8 +143,6 @@ class Conversation:
     def stop(self) -> None:
         """Give up at once: the server itself ends."""
         self._is_over = True
-        if self._idle is not None:
-            self._idle.stop()
         if self._timer is not None:
             self._timer.cancel()
         for task in (self._working, self._writing):
@@ -180,10 +170,6 @@ class Conversation:
         name = f"selected-{self._files}.json"
         await asyncio.to_thread(write, self._folder / name, json.dumps(list(items)).encode())
         return f"{ROOT}/system/{name}"
-
-    def say(self, text: str) -> None:
-        """Put a line of the server into the log."""
-        self._say(f"[infraxys] {text}")
 
     async def _write_all(self) -> None:
         try:
@@ -314,32 +300,6 @@ class Conversation:
             await self._host.show(dialog)
             if request.verb in {"UI/SHOW MESSAGE", "UI/WINDOW", "UI/OPEN CLIENT APP"}:
                 self.answer(DONE)
-
-
-class IdleInput:
-    """Ends the input of an action that waits for it in vain: nobody is there to type, and no answer is on its way."""
-
-    def __init__(self, conversation: Conversation, end_input: Callable[[], bool]) -> None:
-        self._conversation, self._end_input = conversation, end_input
-        self._loop = asyncio.get_running_loop()
-        self._pause = IDLE_SECONDS
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(self._pause, self._look)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        """Look whether it waits; what it may have asked in the last moments is waited for first."""
-        is_quiet = self._loop.time() - self._conversation.last_output > IDLE_SECONDS / 2
-        if is_quiet and self._conversation.is_idle and self._end_input():
-            self._timer = None
-            self._conversation.say("the action waits for input; nobody is there, so its input ends here")
-            return
-        self._pause = min(self._pause * 1.5, MAX_IDLE_SECONDS) if is_quiet else IDLE_SECONDS
-        self._timer = self._loop.call_later(self._pause, self._look)
 
 
 def shown(request: FeedbackRequest) -> str:
