@@ -67,7 +67,7 @@ class FeedbackStream:
     """Splits standard output into output and requests."""
 
     def __init__(self) -> None:
-        self._held = b""  # the beginning of a line that may become a marker
+        self._held = bytearray()  # the beginning of a line that may become a marker
         self._block = bytearray()  # a request whose end has not come, with its first line
         self._searched = 0  # how much of the block has no end in it
         self._body_at = 0  # where the body begins in the block
@@ -90,6 +90,9 @@ class FeedbackStream:
             data = self._without_line_end(data)
         if not (self._held or self._block) and _HINT not in data:
             return self._plain(data)
+        if len(self._held) > _LOOK_BACK and len(self._held) + len(data) <= _LONGEST_LINE and b"\n" not in data:
+            self._held += data  # still the same line for browsers
+            return []
         pieces: list[Piece] = []
         while data:
             data = self._in_block(data, pieces) if self._block else self._outside(data, pieces)
@@ -97,8 +100,8 @@ class FeedbackStream:
 
     def finish(self) -> list[Piece]:
         """Give what was kept back, as output: at the end, or when the rest did not come for too long."""
-        held = self._held + bytes(self._block)
-        self._held, self._block, self._is_behind_end = b"", bytearray(), False
+        held = bytes(self._held or self._block)
+        self._held, self._block, self._is_behind_end = bytearray(), bytearray(), False
         self._is_at_line_start = False
         return [held] if held else []
 
@@ -114,7 +117,7 @@ class FeedbackStream:
             self._is_at_line_start = True
             return [data]
         if _PARTIAL.match(data, start):
-            self._held, self._is_at_line_start = data[start:], True
+            self._held, self._is_at_line_start = bytearray(data[start:]), True
             return [data[:start]] if start else []
         self._is_at_line_start = False
         return [data]
@@ -124,7 +127,7 @@ class FeedbackStream:
         if self._is_behind_end:
             data = self._without_line_end(data)
         if self._held:
-            data, self._held = self._held + data, b""
+            data, self._held = bytes(self._held) + data, bytearray()
         given = 0  # how much of the data is passed on
         position = 0 if self._is_at_line_start else data.find(b"\n") + 1 or len(data)
         while match := _START.search(data, position):
@@ -154,7 +157,7 @@ class FeedbackStream:
         if start == 0 and not self._is_at_line_start:
             start = len(data)
         if start < len(data) and len(data) - start <= _LONGEST_LINE and _PARTIAL.match(data, start):
-            self._held, data = data[start:], data[:start]
+            self._held, data = bytearray(data[start:]), data[:start]
             self._is_at_line_start = True
         elif data:
             self._is_at_line_start = data.endswith(b"\n")
