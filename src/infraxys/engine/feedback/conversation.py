@@ -28,6 +28,8 @@ MAX_SHOWN = 300  # characters of a request in the log
 SMALL = 32 * 1024  # bytes of a request that is read in no time
 LINE_SECONDS = 0.3  # a line that may become a marker is kept so long
 BLOCK_SECONDS = 30.0  # a request whose end does not come
+FINISH_SECONDS = 30.0  # for what was asked last, when the action has ended
+UNANSWERED = NOTICES | {"UI/DOWNLOAD FILE"}
 UPDATES = {"UI/UPDATE DATA PART": "data", "UI/UPDATE VALUE": "value", "UI/SET ENABLED": "enabled"}
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class Conversation:
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
         self._writing: asyncio.Task[None] | None = None
-        self._is_over = False
+        self._is_over = self._is_line_open = False
         self._has_window = False
         host.begin(self)
 
@@ -111,23 +113,20 @@ class Conversation:
         """Take a chunk of standard output. Waits while the action asks faster than it is answered."""
         for piece in self._stream.feed(data):
             if isinstance(piece, bytes):
-                self._emit(piece)
+                self._out(piece)
             elif isinstance(piece, Block):
                 await self._take_block(piece)
             elif isinstance(piece, ClientLine):
-                self._put(piece)
+                await self._put(piece)
             elif isinstance(piece, Rejected):
-                self._emit(piece.raw)
-                self._say("\n[infraxys] a request may have 1 MiB; this is more and was taken as output")
+                self._out(piece.raw)
+                self._say("[infraxys] a request may have 1 MiB; this is more and was taken as output")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._stream.is_holding:
             seconds = BLOCK_SECONDS if self._stream.is_in_block else LINE_SECONDS
             self._timer = self._loop.call_later(seconds, self._release)
-        while len(self._requests) > MAX_WAITING:
-            self._progress = self._loop.create_future()
-            await self._progress
 
     async def finish(self) -> None:
         """Handle what was asked up to the end of the output, and answer nothing more."""
@@ -135,10 +134,11 @@ class Conversation:
         if self._timer is not None:
             self._timer.cancel()
         self._release()
-        if self._working is not None:
-            await self._working
-        if self._writing is not None:
-            await self._writing
+        tasks = {task for task in (self._working, self._writing) if task is not None}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=FINISH_SECONDS)
+            for task in late:
+                task.cancel()
 
     def stop(self) -> None:
         """Give up at once: the server itself ends."""
@@ -184,28 +184,36 @@ class Conversation:
         """Give what is kept back to the log: its end did not come."""
         for piece in self._stream.finish():
             if isinstance(piece, bytes):
-                self._emit(piece)
+                self._out(piece)
+
+    def _out(self, data: bytes) -> None:
+        self._is_line_open = not data.endswith(b"\n")
+        self._emit(data)
 
     def _say(self, line: str) -> None:
-        self._emit(f"{line}\n".encode(errors="replace"))
+        """Put something into the log, on a line of its own."""
+        self._out(f"{chr(10) * self._is_line_open}{line}\n".encode(errors="replace"))
 
     async def _take_block(self, block: Block) -> None:
         body = block.body if self._mask is None else self._mask(block.body)
         try:
             request = await asyncio.to_thread(read_request, body) if len(body) > SMALL else read_request(body)
         except NoRequest as problem:
-            self._emit(block.raw + b"\n")
+            self._out(block.raw + b"\n")
             self._say(f"[infraxys] this is no request that can be answered: {problem}")
             if problem.is_meant:
                 self.answer(FAILED)
             return
         self._say(shown(request))
-        self._put(request)
+        await self._put(request)
 
-    def _put(self, request: FeedbackRequest | ClientLine) -> None:
+    async def _put(self, request: FeedbackRequest | ClientLine) -> None:
         self._requests.append(request)
         if self._working is None:
             self._working = self._loop.create_task(self._work())
+        while len(self._requests) > MAX_WAITING:
+            self._progress = self._loop.create_future()
+            await self._progress
 
     async def _work(self) -> None:
         try:
@@ -224,12 +232,16 @@ class Conversation:
                 await self._fulfil(request)
         except RequestFailed as problem:
             self._say(f"[infraxys] {problem}")
-            self.answer(FAILED)
+            self._fail(request)
         except Exception:  # whatever it is, the action must not wait for ever
             logger.exception("request_failed")
             self._say("[infraxys] the server failed to do this; its log has the reason")
-            if not (isinstance(request, ClientLine) or request.verb in NOTICES):
-                self.answer(FAILED)
+            self._fail(request)
+
+    def _fail(self, request: FeedbackRequest | ClientLine) -> None:
+        """Tell the action that it did not work, if it waits for an answer."""
+        if not (isinstance(request, ClientLine) or request.verb in UNANSWERED):
+            self.answer(FAILED)
 
     async def _tell_clients(self, line: ClientLine) -> None:
         body = line.body if self._mask is None else self._mask(line.body)
