@@ -119,7 +119,6 @@ def test_requests_are_handled_in_order_and_acknowledged() -> None:
     assert [name for name, _ in it.host.calls] == ["status", "audit", "fulfil", "fulfil"]
     assert it.host.calls[0] == ("status", "half ***")
     assert it.host.calls[2][1] == {"requestType": "CREATE INSTANCE", "guid": "g"}
-    assert it.written == b""  # the action has ended
     assert it.log.startswith(b"working...\n")
 
 
