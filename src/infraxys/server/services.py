@@ -28,7 +28,9 @@ from infraxys.server.auth import run_tokens, setup
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.openid.service import OpenId
+from infraxys.server.auth.places import Place
 from infraxys.server.auth.rate_limits import RateLimits
+from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
@@ -89,7 +91,9 @@ class Services:
             rate_limits=self.rate_limits,
             session_idle=idle,
         )
-        self.access = AccessControl(self.database)
+        self.access = AccessControl(self.database, requires_team=settings.requires_team)
+        await self.access.refresh()
+        self._access_watch = asyncio.create_task(self.access.watch())
         self.accounts = Accounts(
             self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
         )
@@ -104,7 +108,7 @@ class Services:
             allow_private=settings.allows_private_hosts,
             timeout=settings.git_timeout,
         )
-        self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
+        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
         if settings.mode == "server":
             self.setup_link = await self.database.awrite(setup.create_link)
@@ -184,6 +188,9 @@ class Services:
         """End every action of this process: its runs may belong to others by now."""
         self.runs.execution.stop_all()
 
+    def _included_in(self, place: Place) -> tuple[IncludedContainer, ...]:
+        return self.access.policy.included_in(place.module, place.branch, place.environment_id)
+
     def _export(self, module: PlannedModule) -> Path:
         try:
             return self.store.export(module.path.module, module.commit)
@@ -218,6 +225,7 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        self._access_watch.cancel()
         if self.openid is not None:
             await self.openid.watch.stop()
         await self.refusals.flush()

@@ -79,6 +79,7 @@ def test_everything_is_readable_for_the_action_whatever_the_umask(tmp_path: Path
     (script.parent / "sub" / "data").write_text("data")
     (script.parent / "sub" / "data").chmod(0o444)
     folder = tmp_path / "runs" / "run-1" / "0"
+    (tmp_path / "runs").mkdir()
     lay_out(folder, environment, make_plan({"run.sh": "true"}).steps[0], make_context(argument=b'{"a": 1}'))
 
     modes = {

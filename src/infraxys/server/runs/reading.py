@@ -148,7 +148,7 @@ async def get_run_argument(request: Request, subject: MayReadArgument, run_id: s
 async def get_run_plan(request: Request, subject: MayRead, run_id: str) -> Response:
     """Give the commits of every module that had a part, and the actions."""
     record = await find_run(request, subject, run_id, "run.read")
-    return JSONResponse({"commits": json.loads(record["commits"]), "actions": json.loads(record["target"])})
+    return JSONResponse({"commits": json.loads(record["commits"]), "actions": json.loads(record["target"])["steps"]})
 
 
 @router.get(
