@@ -11,7 +11,7 @@ from infraxys.engine.feedback.requests import read_request
 
 def dialog(body: str | dict[str, Any], *, is_in_window: bool = False) -> Dialog:
     text = body if isinstance(body, str) else json.dumps(body)
-    found = dialog_of(read_request(text.encode()), is_in_window=is_in_window)
+    found = dialog_of(read_request(text), is_in_window=is_in_window)
     assert found is not None
     return found
 

@@ -72,7 +72,7 @@ class Talk:
         self.reads = asyncio.Event()
         self.reads.set()
         self.talk = Conversation(
-            host, self._emit, self._write, folder=folder, mask=lambda data: data.replace(b"pwd", b"***")
+            host, self._emit, self._write, folder=folder, mask=lambda data: data.replace("pwd", "***")
         )
 
     def _emit(self, data: bytes) -> None:

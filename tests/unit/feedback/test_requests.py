@@ -71,7 +71,7 @@ class TestLenient:
 
 class TestRequests:
     def test_a_button_dialog(self) -> None:
-        body = b"""ui interaction
+        body = """ui interaction
 type=BUTTON_DIALOG
 width=450
 title=a=b
@@ -98,65 +98,65 @@ button caption="no button" location=LEFT
         )
 
     def test_settings_may_stand_before_the_verb(self) -> None:
-        body = b"set instanceid=42\nui interaction\ntype=CREATE INSTANCE\nguid=g-1"
+        body = "set instanceid=42\nui interaction\ntype=CREATE INSTANCE\nguid=g-1"
         assert read_request(body).fields["instanceid"] == "42"
 
     @pytest.mark.parametrize(
         ("body", "fields"),
         [
             (
-                b"create container\nset name=web\nset domain=\nset description=a=b",
+                "create container\nset name=web\nset domain=\nset description=a=b",
                 {"name": "web", "domain": "", "description": "a=b"},
             ),
-            (b"create instance\nguid=g\nparentInstanceId=7", {"guid": "g", "parentInstanceId": "7"}),
+            ("create instance\nguid=g\nparentInstanceId=7", {"guid": "g", "parentInstanceId": "7"}),
         ],
     )
-    def test_things_can_be_created_by_lines(self, body: bytes, fields: dict[str, str]) -> None:
+    def test_things_can_be_created_by_lines(self, body: str, fields: dict[str, str]) -> None:
         request = read_request(body)
-        verb = body.split(b"\n")[0].decode().upper()
+        verb = body.partition("\n")[0].upper()
         assert (request.verb, request.style) == (verb, "lines")
         assert request.fields == {"requestType": verb, **fields}
 
     def test_every_request_of_the_specification_is_known(self) -> None:
         for verb in KNOWN - {"UI/BUTTON_DIALOG", "UI/SELECTION_LIST", "UI/EXECUTE_ACTION", "UI/CREATE INSTANCE"}:
             kind, _, sub = verb.partition("/")
-            body = repr({"requestType": kind, **({"subType": sub} if sub else {})}).encode()
+            body = repr({"requestType": kind, **({"subType": sub} if sub else {})})
             assert read_request(body).verb == verb
 
     def test_an_app_is_known_by_what_it_gets(self) -> None:
-        body = b'{"requestType": "UI", "subType": "SOMETHING", "clientJson": {}}'
+        body = '{"requestType": "UI", "subType": "SOMETHING", "clientJson": {}}'
         assert read_request(body).verb == "UI/OPEN CLIENT APP"
 
     @pytest.mark.parametrize(
         ("body", "is_meant"),
         [
-            (b"", False),
-            (b"\0\0", False),
-            (b"just text", False),
-            (b"{", False),
-            (b"{}", False),
-            (b'{"json": 1}', False),
-            (b"[1]", False),
-            (b'{"requestType": "EVAL", "code": "x"}', True),
-            (b'{"requestType": "UI", "message": "say "hello""}', True),
-            (b'{"requestType": "UI", "subType": "NOTHING"}', True),
-            (b"ui interaction\ntype=SOMETHING\n", True),
-            (b"ui interaction\n", False),
-            (b"\xff\xfe", False),
+            ("", False),
+            ("\0\0", False),
+            ("just text", False),
+            ("{", False),
+            ("{}", False),
+            ('{"json": 1}', False),
+            ("[1]", False),
+            ('{"requestType": "EVAL", "code": "x"}', True),
+            ('{"requestType": "UI", "message": "say "hello""}', True),
+            ('{"requestType": "UI", "subType": "NOTHING"}', True),
+            ("ui interaction\ntype=SOMETHING\n", True),
+            ("ui interaction\n", False),
+            ("\ufffd", False),
         ],
     )
-    def test_what_is_none_says_whether_it_is_meant(self, body: bytes, *, is_meant: bool) -> None:
+    def test_what_is_none_says_whether_it_is_meant(self, body: str, *, is_meant: bool) -> None:
         with pytest.raises(NoRequest) as caught:
             read_request(body)
         assert caught.value.is_meant is is_meant
 
     def test_control_characters_are_left_out(self) -> None:
-        body = json.dumps({"requestType": "UI", "subType": "STATUS", "message": "a\x1b[2Jb\0\u009bc\ud83d\td"}).encode()
+        body = json.dumps({"requestType": "UI", "subType": "STATUS", "message": "a\x1b[2Jb\0\u009bc\ud83d\td"})
         assert read_request(body).fields["message"] == "a[2Jbc\ufffd\td"
 
     @settings(max_examples=300, deadline=None)
-    @given(st.binary(max_size=200) | TEXTS.map(lambda text: f"ui interaction\n{text}".encode(errors="ignore")))
-    def test_anything_is_read_or_refused(self, body: bytes) -> None:
+    @given(TEXTS | TEXTS.map(lambda text: f"ui interaction\n{text}"))
+    def test_anything_is_read_or_refused(self, body: str) -> None:
         try:
             request = read_request(body)
         except NoRequest:

@@ -122,7 +122,7 @@ class TestAnything:
         reader.feed(b"<FEEDBACK>\n")
         data = chunk * (64 * 1024 // len(chunk))
         tracemalloc.start()
-        for _ in range(60):
+        for _ in range(40):
             reader.feed(data)
         used, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -86,7 +86,7 @@ class Conversation:
         emit: Callable[[bytes], None],
         write: Callable[[bytes], Awaitable[None]],
         *,
-        mask: Callable[[bytes], bytes] | None = None,
+        mask: Callable[[str], str] | None = None,
         folder: Path | None = None,
     ) -> None:
         self._host, self._emit, self._write, self._mask = host, emit, write, mask
@@ -186,6 +186,10 @@ class Conversation:
             if isinstance(piece, bytes):
                 self._out(piece)
 
+    def _masked(self, data: bytes) -> str:
+        text = data.decode(errors="replace")
+        return text if self._mask is None else self._mask(text)
+
     def _out(self, data: bytes) -> None:
         self._is_line_open = not data.endswith(b"\n")
         self._emit(data)
@@ -195,7 +199,7 @@ class Conversation:
         self._out(f"{chr(10) * self._is_line_open}{line}\n".encode(errors="replace"))
 
     async def _take_block(self, block: Block) -> None:
-        body = block.body if self._mask is None else self._mask(block.body)
+        body = self._masked(block.body)
         try:
             request = await asyncio.to_thread(read_request, body) if len(body) > SMALL else read_request(body)
         except NoRequest as problem:
@@ -244,9 +248,8 @@ class Conversation:
             self.answer(FAILED)
 
     async def _tell_clients(self, line: ClientLine) -> None:
-        body = line.body if self._mask is None else self._mask(line.body)
         try:
-            value = sound(json.loads(body))
+            value = sound(json.loads(self._masked(line.body)))
         except (ValueError, RecursionError):
             return  # output like any other, which is in the log
         await self._host.tell_clients(value)

@@ -98,9 +98,9 @@ class NoRequests:
         raise RequestFailed(f"this server cannot fulfil '{request['requestType']}'")
 
 
-def read_request(body: bytes) -> FeedbackRequest:
+def read_request(body: str) -> FeedbackRequest:
     """Read what stands between the markers. Raises NoRequest."""
-    text = body.decode(errors="replace").replace("\0", "").strip("\r\n")
+    text = body.replace("\0", "").strip("\r\n")
     if text.lstrip().startswith("{"):
         return _read_json(text)
     return _read_lines(text.replace("\r\n", "\n").split("\n"))
