@@ -103,7 +103,7 @@ class RunHost:
         return self
 
     async def end_step(self) -> None:
-        """Put everything on record that is not, and abandon what is still open."""
+        """Abandon what is still open."""
         conversation, self._conversation = self._conversation, None
         if conversation is None:
             return
@@ -140,20 +140,30 @@ class RunHost:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
-        """Write answer and errors, not more often than once a second."""
+        """Write answer and errors, not more often than once a second; what is left at the end `unsaved` gives."""
         try:
-            while self._is_changed:
+            while self._is_changed and not await self._ends_within(FLUSH_SECONDS):
+                statement = runs.update().where(runs.c.id == self.run_id).values(self.unsaved)
                 self._is_changed = False
-                values = {"action_response": self._response, "errors": json.dumps(self._errors)}
-                statement = runs.update().where(runs.c.id == self.run_id).values(values)
                 async with self._turn:
                     await self._change(partial(_execute, statement))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._ending.wait(), FLUSH_SECONDS)
         except DatabaseUnavailable:
-            log.warning("answer_of_run_not_kept run_id=%s", self.run_id)
+            self._is_changed = True
+            log.warning("answer_of_run_not_kept_yet run_id=%s", self.run_id)
         finally:
             self._flushing = None
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return self._ending.is_set()
+
+    @property
+    def unsaved(self) -> dict[str, str | None]:
+        """Give what the record of the run does not have yet, to be written with its end."""
+        if not self._is_changed:
+            return {}
+        return {"action_response": self._response, "errors": json.dumps(self._errors)}
 
     async def _change(self, work: Callable[[Connection], object]) -> None:
         """Write something about the run and keep what it is then."""

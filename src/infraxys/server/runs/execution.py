@@ -235,6 +235,7 @@ class RunExecution:
                 "message": said,
                 "log_bytes": log_end.length,
                 "log_sha256": log_end.sha256,
+                **(active.host.unsaved if active and active.host else {}),
             }
             if end_run(connection, run_id, status, now, ends, **values):
                 return as_ended(record, status, now, ends, values)
