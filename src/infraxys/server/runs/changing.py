@@ -15,6 +15,7 @@ from infraxys.server.errors import Unprocessable, responses
 from infraxys.server.paths import API
 from infraxys.server.runs.dialogs import dialog_object
 from infraxys.server.runs.endpoints import answer_submitted, check_target, idempotency_key
+from infraxys.server.runs.execution import target_of
 from infraxys.server.runs.reading import find_run, runs_of
 from infraxys.server.runs.rights import grant_for, place_of
 from infraxys.server.runs.schemas import AnswerDialog, Dialog, Rerun, Run
@@ -73,9 +74,10 @@ async def create_rerun(request: Request, subject: MayRead, run_id: str) -> Respo
     body = await read_json_object(request)
     options = validate(Rerun, plain(body.value))
     record = await find_run(request, subject, run_id, "run.read")
+    hold(request, subject, partial(check_target, target=target_of(record)))
     runs = runs_of(request)
     repeated = await runs.repeat(record, from_step=options.from_step, takes_head=options.branch)
-    hold(request, subject, partial(check_target, target=repeated.target))
+    hold(request, subject, partial(check_target, target=repeated.target))  # a workflow may have other steps by now
     submission = Submission(
         subject=subject,
         argument=record["argument"],
