@@ -29,6 +29,7 @@ class RunContext:
     user_full_name: str
     grants: tuple[str, ...]
     teams: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     is_interactive: bool = False
     workflow_name: str | None = None
     timeout_seconds: float | None = None
@@ -42,14 +43,14 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
     `environment` is the folder of the rendered environment. Raises OSError.
     """
     system, instance = f"{folder}/system", f"{folder}/instance"
-    for path in (str(folder.parent), str(folder), system, f"{system}/custom"):
+    for path in (str(folder), system, f"{system}/custom"):
         make_folder(path)
     user = {
         "username": run.user_name,
         "full_name": run.user_full_name,
         "grants": list(run.grants),
         "teams": list(run.teams),
-        "projects": [],
+        "projects": list(run.projects),
     }
     exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
     write(f"{system}/custom/arguments.json", run.argument)
@@ -68,10 +69,9 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
 
 
 def make_folder(path: str) -> None:
-    """Make a folder that actions may see, whatever the umask of the server."""
-    with suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102 - see above
-        os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
+    """Make a new folder that actions may see, whatever the umask of the server."""
+    os.mkdir(path)  # noqa: PTH102 - see above
+    os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
 
 
 def write(path: str | Path, data: bytes, mode: int = 0o444) -> None:
@@ -137,15 +137,13 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed. Blocks."""
+    """Remove a step's folder. Links are removed, never followed. Blocks."""
     with suppress(OSError, RecursionError):
         remove_tree(folder)
     with suppress(OSError):
         if folder.exists():
             flatten(folder)
             remove_tree(folder)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def flatten(folder: Path) -> None:

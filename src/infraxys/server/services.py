@@ -234,7 +234,9 @@ class Services:
 
 
 def rest_endpoint(settings: Settings) -> str:
-    """Give where actions reach the API, on this host."""
+    """Give where actions reach the API: on this host, or by the name that a given certificate is for."""
+    if settings.tls_cert is not None and settings.public_url is not None:
+        return f"{settings.public_url.rstrip('/')}{API}"
     scheme = "http" if settings.no_tls else "https"
     everywhere = {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared
     host = "localhost" if settings.host in everywhere else settings.host

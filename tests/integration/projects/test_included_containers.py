@@ -92,7 +92,7 @@ def test_are_seen_at_once_follow_their_branch_and_are_pinned(places: tuple[Serve
     path = f"/api/v1/modules/{quote(user, safe='')}/branches/main/environments/env-prod/generate"
     assert server.client.post(path).json()["isComplete"] is True
     run = server.client.get("/api/v1/runs").json()["items"][0]
-    [target] = [row for row in server_rows(server, "SELECT target, commits FROM runs ORDER BY id DESC LIMIT 1")]
+    [target] = server_rows(server, "SELECT target, commits FROM runs ORDER BY id DESC LIMIT 1")
     assert json.loads(target[0])["included"] == [[shared, "main", "env-base", "con-base", True]]
     assert repository.head("main") in json.loads(target[1]).values()
     assert run["status"] == "SUCCESS"

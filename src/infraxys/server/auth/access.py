@@ -132,8 +132,9 @@ def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
     version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id)):
-        parents[row.id] = row.parent_id
+    names = {}
+    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.name)):
+        parents[row.id], names[row.id] = row.parent_id, row.name
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -160,6 +161,7 @@ def load_policy(connection: Connection) -> Policy:
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
         containers={key: tuple(value) for key, value in containers.items()},
+        names=names,
     )
 
 

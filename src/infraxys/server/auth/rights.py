@@ -62,7 +62,8 @@ class Policy:
     """Everything that decides but who is in which team. `version` is the database's when it was read.
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
-    the ids of custom grants by (module, environment id, container id); `containers` what each project includes.
+    the ids of custom grants by (module, environment id, container id); `containers` what each project includes,
+    `names` what it is called.
     """
 
     version: int = -1
@@ -73,6 +74,12 @@ class Policy:
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
     containers: Mapping[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of all projects."""
+        return tuple(sorted(set(self.names.values())))
 
     @cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:

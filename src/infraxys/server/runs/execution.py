@@ -329,6 +329,7 @@ class RunExecution:
             grants=grants,
             teams=teams,
             is_interactive=bool(record["is_interactive"]),
+            projects=() if starter is None else self._starters.projects_of(starter),
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
