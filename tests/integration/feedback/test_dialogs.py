@@ -121,6 +121,7 @@ assert ask({{"requestType": "UI", "subType": "ACTION", "action": "close"}}) is N
         assert (waiting["kind"], waiting["title"], waiting["definition"]["json"]) == ("form", "Details", form)
         answer(server, run_id, waiting, event={"eventType": "FORM_LOADED"})
         changed = wait_until(server, run_id, lambda run: "t" in run["dialogs"][-1]["updates"])
+        assert changed["status"] == "WAITING"
         assert changed["dialogs"][-1]["updates"] == {"size": {"enabled": False}, "t": {"data": {"items": [1]}}}
         results = [{"id": "size", "value": "true", "selectedItemList": []}]
         event = {"eventType": "BUTTON_CLICK", "eventDetails": "OK", "results": results}

@@ -60,10 +60,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it is written. `closes`: nothing more can be answered. `summary` is kept: never what was typed."""
+    """An answer as it is written. `summary` is kept: never what was typed.
+
+    `closes`: nothing more can be answered. `resumes`: the action goes on with it, rather than waiting for more.
+    """
 
     lines: tuple[str, ...]
     closes: bool = True
+    resumes: bool = True
     summary: Mapping[str, Any] = field(default_factory=dict)
     stored: Sequence[Any] | None = None
 
@@ -271,11 +275,12 @@ def _reply_form(dialog: Dialog, answer: Answer) -> Reply:
     written = {"eventDetails": "", "eventDetailsJson": [], "objectId": "", "results": [], **event}
     line = json.dumps(written)
     details = str(written["eventDetails"])
-    is_end = written["eventType"] == "BUTTON_CLICK" and details in {"OK", "CANCEL"}
+    is_click = written["eventType"] == "BUTTON_CLICK"
+    is_end = is_click and details in {"OK", "CANCEL"}
     summary = {"event": written["eventType"][:100], "button": details[:MAX_TITLE]}
     if dialog.definition.get("isInWindow"):
-        return Reply((line,), closes=False, summary=summary)
-    return Reply((line, DONE) if is_end else (line,), closes=is_end, summary=summary)
+        return Reply((line,), closes=False, resumes=is_click, summary=summary)
+    return Reply((line, DONE) if is_end else (line,), closes=is_end, resumes=is_click, summary=summary)
 
 
 def _reply_instance(dialog: Dialog, answer: Answer) -> Reply:

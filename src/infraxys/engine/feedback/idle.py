@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-FIRST_SECONDS, MOST_SECONDS = 1.0, 10.0  # between two looks, at first and at last
+FIRST_SECONDS, MOST_SECONDS = 1.0, 20.0  # between two looks, at first and at last
 NOTE = "[infraxys] the action waits for input; nobody is there to give any, so its input ends here\n"
 
 

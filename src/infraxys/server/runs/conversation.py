@@ -245,9 +245,13 @@ class RunHost:
             await self._record_answer(item.record)
             self._tell(item.record)
 
-    async def _record_answer(self, record: DialogRecord, *also: Callable[[Connection], None]) -> bool:
+    async def _record_answer(
+        self, record: DialogRecord, *also: Callable[[Connection], None], resumes: bool = True
+    ) -> bool:
         """Record that a dialog is answered or closed; the run waits no more when nothing else is asked."""
-        still = any(item.dialog.is_question and item.record["id"] != record["id"] for item in self._open.values())
+        still = not resumes or any(
+            item.dialog.is_question and item.record["id"] != record["id"] for item in self._open.values()
+        )
         found: list[bool] = []
 
         def work(connection: Connection) -> None:
@@ -285,7 +289,7 @@ class RunHost:
                 details = {"dialog": dialog_id, "kind": item.dialog.kind, **reply.summary}
                 record_action(connection, "run.answer", f"run/{self.run_id}", **details)
 
-            if not await self._record_answer(changed, audit):
+            if not await self._record_answer(changed, audit, resumes=reply.resumes):
                 del self._open[dialog_id]
                 raise await self.refusal(dialog_id)
             item.record = changed
