@@ -231,4 +231,8 @@ def show_log(run_id: str, server: Server = None, token: Token = None) -> None:
 def cancel_run(run_id: str, server: Server = None, token: Token = None) -> None:
     """End a run. Example: infraxys run cancel <run id>."""
     run = Api(server, token).call("POST", f"/runs/{segment(run_id)}/cancel")
-    print(f"Run {run_id} is being cancelled." if run["status"] == "RUNNING" else f"Run {run_id}: {run['status']}")
+    print(
+        f"Run {run_id} is being cancelled."
+        if run["status"] in {"RUNNING", "WAITING"}
+        else f"Run {run_id}: {run['status']}"
+    )

@@ -66,13 +66,6 @@ if [[ $__infraxys_is_prepared ]]; then
         target_provisioning_root local_file_directory default_module_dir
 fi
 
-# Nobody is there to answer: what reads its standard input shall find the end, and not wait for ever. What the server
-# answers by itself is read from another descriptor, by those who asked; the original's own functions know only one.
-if [[ $INTERACTIVE != true && ! $__infraxys_original ]]; then
-    exec {INFRAXYS_ANSWERS_FD}<&0 </dev/null
-    export INFRAXYS_ANSWERS_FD
-fi
-
 if [[ $__infraxys_is_prepared ]]; then
     # -- Functions and overrides --
     . "$__infraxys_root/core/bash/ssh.sh"

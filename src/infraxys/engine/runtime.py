@@ -5,11 +5,14 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
+from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed, Stream
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.feedback.conversation import Conversation, Host
+from infraxys.engine.feedback.idle import NOTE, IdleInput
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.masking import Masker
 from infraxys.engine.materialise import EnvironmentStore
@@ -171,8 +174,13 @@ class StepRuntime:
             self._clear_later(prepared)
             raise
 
-    async def execute(self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
-        """Let a started step run to its end, and clear it away. What the action does is never an exception."""
+    async def execute(
+        self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None, host: Host | None = None
+    ) -> StepResult:
+        """Let a started step run to its end, and clear it away. What the action does is never an exception.
+
+        `host` answers what the action asks; without one its requests are output like any other.
+        """
         prepared = started.prepared
         step = prepared.plan.steps[prepared.index]
         stopper = stopper or Stopper()
@@ -183,7 +191,7 @@ class StepRuntime:
             if started.execution is None:
                 problem = f"step '{step.name}' could not be started: {started.problem}"
                 return StepResult(Status.FAILED, None, problem)
-            return await self._execute(started.execution, prepared, log, stopper)
+            return await self._execute(started.execution, prepared, log, stopper, host)
         finally:
             self._clear_later(prepared)
 
@@ -214,7 +222,7 @@ class StepRuntime:
             task.add_done_callback(self._clearing.discard)
 
     async def _execute(
-        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper
+        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper, host: Host | None
     ) -> StepResult:
         step = prepared.plan.steps[prepared.index]
         loop = asyncio.get_running_loop()
@@ -223,15 +231,33 @@ class StepRuntime:
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         masker = prepared.run.masker or Masker()
+
+        def emit(stream: Stream, data: bytes) -> None:
+            log.write(prepared.index, stream, masker.feed(stream, data))
+
+        talk = None
+        if host is not None:
+            folder = prepared.folder / "system"
+            talk = Conversation(host, partial(emit, "stdout"), execution.write, mask=masker.text, folder=folder)
+        idle = watch_input(execution, talk, prepared, log)
         execution.let_begin()
         try:
             async for chunk in execution.output():
-                log.write(prepared.index, chunk.stream, masker.feed(chunk.stream, chunk.data))
+                idle.heard()
+                if talk is not None and chunk.stream == "stdout":
+                    await talk.take(chunk.data)
+                else:
+                    emit(chunk.stream, chunk.data)
             end = await execution.wait()
+            if talk is not None:
+                await talk.finish()
         except BaseException:  # the server itself is ending: nobody would ever end the action
+            if talk is not None:
+                talk.stop()
             await end_now(execution)
             raise
         finally:
+            idle.stop()
             log.write(prepared.index, "stdout", masker.finish("stdout"))
             log.write(prepared.index, "stderr", masker.finish("stderr"))
             timer.cancel()
@@ -274,6 +300,15 @@ class StepRuntime:
             network=self._network,
             limits=self._limits,
         )
+
+
+def watch_input(execution: Execution, talk: Conversation | None, prepared: PreparedStep, log: LogWriter) -> IdleInput:
+    """End the input of an action that waits for it, where nobody is there to type."""
+    return IdleInput(
+        execution.end_idle_input,
+        lambda: prepared.run.is_interactive or (talk is not None and not talk.is_idle),
+        lambda: log.note(prepared.index, NOTE),
+    )
 
 
 def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:

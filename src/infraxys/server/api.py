@@ -11,6 +11,7 @@ from infraxys.server.modules import endpoints as modules
 from infraxys.server.projects import endpoints as projects
 from infraxys.server.projects import grant_endpoints as grants
 from infraxys.server.projects import team_endpoints as teams
+from infraxys.server.runs import changing as run_changes
 from infraxys.server.runs import endpoints as execution
 from infraxys.server.runs import reading as runs
 from infraxys.server.variables import endpoints as variables
@@ -18,6 +19,7 @@ from infraxys.server.variables import endpoints as variables
 routers = (
     execution.router,
     runs.router,
+    run_changes.router,
     modules.router,
     catalog.router,
     accounts.router,

@@ -184,9 +184,8 @@ def test_no_answer_ends_the_action_with_the_reason(bootstrap: Bootstrap, is_inte
     assert "run.sh: line 1" in errors
 
 
-def test_the_server_answers_functions_where_nobody_is_and_programs_find_the_end(bootstrap: Bootstrap) -> None:
-    script = "cat; read -r line || echo nothing to read; ask_yes_no --message Sure; echo $LAST_DIALOG_RESULT"
-    said, errors, status = ask(bootstrap, script, "No\nSUCCESS\n", is_interactive=False)
+def test_the_server_answers_functions_and_programs_where_nobody_is(bootstrap: Bootstrap) -> None:
+    script = "ask_yes_no --message Sure; echo $LAST_DIALOG_RESULT; python3 -c 'print(input())'; cat; echo end"
+    said, errors, status = ask(bootstrap, script, "No\nSUCCESS\nmore\n", is_interactive=False)
     assert (errors, status) == ("", 0)
-    assert said.startswith("nothing to read\n<FEEDBACK>")
-    assert said.endswith("</FEEDBACK>\nNo\n")
+    assert said.endswith("</FEEDBACK>\nNo\nmore\nend\n")

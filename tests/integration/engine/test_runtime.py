@@ -17,6 +17,7 @@ from factories.plans import make_context, make_plan
 from factories.sandbox import MIB, Sandbox, prepared_sandbox
 from infraxys.engine.backends.base import Limits, StartFailed
 from infraxys.engine.backends.execution import SandboxExecution
+from infraxys.engine.feedback.idle import NOTE
 from infraxys.engine.logs import LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan, PlannedModule
 from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
@@ -203,7 +204,9 @@ class TestWhatAnActionFinds:
         )
 
     def test_standard_input_ends_unless_somebody_is_there(self, bench: Bench) -> None:
-        assert bench.text({"run.sh": "cat; echo end"}) == "end\n"
+        text = bench.text({"run.sh": "echo begin; cat; echo end"})
+        assert text == f"begin\n{NOTE}end\n"
+        assert bench.text({"run.sh": "x=$(sleep 1.5; echo no); echo $x"}) == "no\n"
 
     def test_step_and_run_have_their_ids(self, bench: Bench) -> None:
         context = make_context(workflow_name="nightly", rest_endpoint="https://x/api/v1")

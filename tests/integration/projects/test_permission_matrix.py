@@ -195,6 +195,10 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "list_runs": lambda world: Call("/runs", world.run_id),
     "get_run": run_call(""),
     "cancel_run": run_call("/cancel", {}),
+    "add_answer": lambda world: Call(
+        f"/runs/{world.run_id}/answers", world.run_id, {"dialogId": "some", "button": "OK"}, ("action.execute",)
+    ),
+    "create_rerun": lambda world: Call(f"/runs/{world.run_id}/rerun", world.run_id, {}, ("action.execute",)),
     "get_run_argument": run_call("/argument"),
     "get_run_plan": run_call("/plan"),
     "get_run_log": run_call("/log"),

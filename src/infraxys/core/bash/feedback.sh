@@ -27,7 +27,7 @@ __infraxys_request() {
 # Reads one line of an answer into `text_from_server`; fails at the end of the input.
 __infraxys_read_answer() {
     text_from_server=
-    IFS= read -r -u "${INFRAXYS_ANSWERS_FD:-0}" text_from_server || [[ $text_from_server ]] || return 1
+    IFS= read -r text_from_server || [[ $text_from_server ]] || return 1
     text_from_server=${text_from_server%$'\r'}
 }
 

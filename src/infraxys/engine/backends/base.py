@@ -96,6 +96,12 @@ class Execution(Protocol):
     async def write(self, data: bytes) -> None:
         """Give bytes to the action's standard input; does nothing once it has ended."""
 
+    def end_idle_input(self) -> bool:
+        """End standard input if a process of the action waits for it right now; tells whether.
+
+        False where that cannot be known.
+        """
+
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree. Idempotent."""
 

@@ -64,6 +64,10 @@ class DummyExecution:
             if self._is("DUMMY_ECHO"):
                 self._put("stdout", data)
 
+    def end_idle_input(self) -> bool:
+        """Never waits for input."""
+        return False
+
     async def terminate(self, grace_seconds: float) -> None:
         """End as a signal would."""
         if self._is("DUMMY_IGNORES_TERM"):

@@ -123,6 +123,11 @@ class Input:
         self._waiter: asyncio.Future[None] | None = None
         os.set_blocking(descriptor, False)
 
+    @property
+    def pipe(self) -> str | None:
+        """Name the pipe, as the action's processes have it too; None once it is closed."""
+        return None if self._descriptor is None else f"pipe:[{os.fstat(self._descriptor).st_ino}]"
+
     async def write(self, data: bytes) -> None:
         """Write all of it; waits while the action does not read."""
         async with self._turn:
@@ -226,6 +231,14 @@ class SandboxExecution:
     async def write(self, data: bytes) -> None:
         """Give bytes to the action's standard input; does nothing once it has ended."""
         await self._input.write(data)
+
+    def end_idle_input(self) -> bool:
+        """End standard input if a process waits for it right now; tells whether."""
+        pipe = self._input.pipe
+        if pipe is None or not any(waits_for(process, pipe) for process in self._inner_processes()):
+            return False
+        self._input.close()
+        return True
 
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree.
@@ -382,6 +395,28 @@ def process_namespace(process: int) -> str:
         return str(Path(f"/proc/{process}/ns/pid").readlink())
     except OSError:
         return ""
+
+
+def waits_for(process: int, pipe: str) -> bool:
+    """Whether a process sleeps in a read of a pipe: it sleeps in one, and has no other pipe that it could read."""
+    folder = Path(f"/proc/{process}")
+    try:
+        if not any("pipe_read" in (task / "wchan").read_text() for task in (folder / "task").iterdir()):
+            return False
+        readable = {
+            str(entry.readlink())
+            for entry in (folder / "fd").iterdir()
+            if str(entry.readlink()).startswith("pipe:") and is_readable(folder / "fdinfo" / entry.name)
+        }
+    except OSError:
+        return False
+    return readable == {pipe}
+
+
+def is_readable(information: Path) -> bool:
+    """Whether an open file may be read, by what the kernel says of it."""
+    flags = next(line for line in information.read_text().splitlines() if line.startswith("flags:"))
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_WRONLY
 
 
 def all_processes() -> list[int]:

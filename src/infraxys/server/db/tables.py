@@ -334,6 +334,10 @@ runs = Table(
     Column("scopes", Text),
     # The run whose action started this one
     Column("parent_run_id", String(36)),
+    # The run that this one repeats
+    Column("rerun_of", String(36)),
+    # Whether a person is there to answer what the actions ask
+    Column("is_interactive", Boolean, nullable=False, server_default="0"),
     # The JSON text of the argument, byte for byte as it came.
     Column("argument", LargeBinary, nullable=False),
     Column("argument_digest", String(80), nullable=False),
@@ -369,6 +373,32 @@ run_steps = Table(
     Column("runner", String(200)),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+)
+
+run_dialogs = Table(
+    "run_dialogs",
+    metadata,
+    # Ids sort by time.
+    Column("id", String(36), primary_key=True),
+    Column("run_id", String(36), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    # The step that asked
+    Column("position", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    # The message is HTML of the action: not to be trusted.
+    Column("is_html", Boolean, nullable=False),
+    # JSON object: what a browser needs to show it; and what the action changed since, by object
+    Column("definition", Text, nullable=False),
+    Column("updates", Text, nullable=False),
+    # "open", "answered", "abandoned", "closed" or "shown"
+    Column("state", String(16), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("answered_at", UtcDateTime),
+    Column("answered_by", String(36)),
+    Column("answered_by_name", String(200)),
+    # JSON object: the button or a count, never a text that was typed
+    Column("answer", Text),
 )
 
 idempotency_keys = Table(

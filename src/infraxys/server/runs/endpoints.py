@@ -20,7 +20,7 @@ from infraxys.server.errors import BadRequest, responses
 from infraxys.server.paths import API
 from infraxys.server.runs.repository import IdempotencyKey
 from infraxys.server.runs.rights import grant_for
-from infraxys.server.runs.schemas import Execute, ExecuteAdhoc, Run, run_object
+from infraxys.server.runs.schemas import Execute, ExecuteAdhoc, Rerun, Run, run_object
 from infraxys.server.runs.submit import Runs, Submission, Submitted
 
 LOG_TAIL = 64 * 1024
@@ -131,15 +131,21 @@ def without_argument(body: JsonObject) -> dict[str, Any]:
 async def execute(request: Request, subject: Subject, target: Target, options: Execute, body: JsonObject) -> Response:
     """Submit a run and answer as the caller prefers. Raises Forbidden for one who may know of the target only."""
     hold(request, subject, partial(check_target, target=target))
-    preferences = parse_prefer(request.headers.getlist("prefer"))
     runs: Runs = request.app.state.services.runs
     submission = Submission(
         subject=subject,
         argument=body.raw.get("argument", "{}").encode(),
         timeout_seconds=options.timeout_seconds,
         key=idempotency_key(request, subject, await request.body()),
+        is_interactive=subject.session_id is not None if options.interactive is None else options.interactive,
     )
     submitted = await runs.submit(target, submission)
+    return await answer_submitted(request, runs, submitted, options)
+
+
+async def answer_submitted(request: Request, runs: Runs, submitted: Submitted, options: Execute | Rerun) -> Response:
+    """Answer for a run that was accepted, as the caller prefers."""
+    preferences = parse_prefer(request.headers.getlist("prefer"))
     headers = {"Location": f"/api/v1/runs/{submitted.run_id}"}
     if submitted.is_replay:
         headers["Idempotency-Replayed"] = "true"
@@ -156,7 +162,7 @@ async def execute(request: Request, subject: Subject, target: Target, options: E
         return await answer_now(runs, submitted, 202, headers)
     if wait is not None:
         headers["Preference-Applied"] = f"wait={preferences['wait']}"
-    log = None if options.return_log is False else tail(runs, submitted.run_id)
+    log = None if isinstance(options, Execute) and options.return_log is False else tail(runs, submitted.run_id)
     return JSONResponse(run_object(record, log), headers=headers)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
+from infraxys.engine.feedback.requests import NoRequests, Requests
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan
@@ -25,9 +26,19 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem, Unavailable
-from infraxys.server.runs import repository
+from infraxys.server.runs import dialogs, repository
+from infraxys.server.runs.conversation import RunHost
 from infraxys.server.runs.rights import Starters, context_of, place_of
-from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
+from infraxys.server.runs.transitions import (
+    RunEvent,
+    RunRecord,
+    StepEnd,
+    Watchers,
+    as_ended,
+    as_started,
+    end_run,
+    start_step,
+)
 from infraxys.server.variables.errors import CannotResolve
 from infraxys.server.variables.resolver import VariableResolver
 from infraxys.spec.identity import BranchPath, ModuleId
@@ -52,6 +63,7 @@ class ActiveRun:
     log_end: LogEnd | None = None
     ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
+    host: RunHost | None = None  # who answers what its actions ask
 
 
 class RunExecution:
@@ -71,11 +83,13 @@ class RunExecution:
         run_token: Callable[[str], str],
         starters: Starters,
         variables: VariableResolver,
+        requests: Requests | None = None,
     ) -> None:
         self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
         self._rest_endpoint, self._run_token, self._starters = rest_endpoint, run_token, starters
         self._variables = variables
+        self._requests = requests or NoRequests()
         self._active: dict[str, ActiveRun] = {}
         self._ended: set[str] = set()  # ended before the engine asked for it
 
@@ -83,11 +97,14 @@ class RunExecution:
 
     def accept(self, record: RunRecord, plan: Plan, context: RunContext) -> None:
         """Keep the plan and the record of a run that is about to be recorded."""
-        self._active[record["id"]] = ActiveRun(plan, context, record=record)
+        active = self._active[record["id"]] = ActiveRun(plan, context, record=record)
+        active.host = self._host(active, record)
 
     def start_ahead(self, run_id: str) -> None:
         """Start the first step of a run that is being recorded; it begins when it is. Called on the event loop."""
-        self._start(self._active[run_id], 0)
+        active = self._active[run_id]
+        steps = [] if active.record is None else active.record["steps"]
+        self._start(active, next((step["position"] for step in steps if Status(step["status"]) not in FINAL), 0))
 
     def forget(self, run_id: str) -> None:
         """Drop a run that was not recorded after all. Called on the event loop."""
@@ -134,6 +151,18 @@ class RunExecution:
         text = mask_json(Masker(secrets), text)
         return (text if active is None else mask_json(active, text)).encode()
 
+    def host(self, run_id: str) -> RunHost | None:
+        """Give who answers what the actions of a run ask, if it executes here."""
+        active = self._active.get(run_id)
+        return active.host if active else None
+
+    def _host(self, active: ActiveRun, record: RunRecord) -> RunHost:
+        def keep(changed: RunRecord) -> None:
+            if active.record is not None:
+                active.record = changed
+
+        return RunHost(self._database, self._watchers, self._requests, record, keep)
+
     def log_path(self, run_id: str) -> Path:
         """Give the place of a run's log: by the time that is in its id, so that folders stay small."""
         return self._logs / run_id[:6] / f"{run_id}.log"
@@ -168,6 +197,8 @@ class RunExecution:
             active = resumed
         elif index == 0 and self._is_refused(active):
             return StepOutcome(Status.FAILED, None)
+        if active.record is not None and Status(active.record["steps"][index]["status"]) in FINAL:
+            return settled_outcome(active.record, index) or StepOutcome(Status.LOST, None)  # kept from an earlier run
         previous = active.ends[-1] if len(active.ends) > active.recorded else None
         now = utc_now()
 
@@ -230,6 +261,8 @@ class RunExecution:
             record = kept or repository.find_run(connection, run_id)
             if record is None or Status(record["status"]) in FINAL:
                 return record
+            if kept is None or record["status"] == Status.WAITING:
+                dialogs.abandon(connection, run_id)
             step = record["steps"][last] if last >= 0 else None
             said = message if message is not None else describe_end(status, step["name"] if step else "")
             values = {
@@ -237,6 +270,7 @@ class RunExecution:
                 "message": said,
                 "log_bytes": log_end.length,
                 "log_sha256": log_end.sha256,
+                **(active.host.unsaved if active and active.host else {}),
             }
             if end_run(connection, run_id, status, now, ends, **values):
                 return as_ended(record, status, now, ends, values)
@@ -283,10 +317,14 @@ class RunExecution:
         """Execute a step on the event loop and start the next one; closes the log behind the last one."""
         if active.writer is None:
             active.writer = LogWriter(self.log_path(run_id), max_bytes=self._log_limit)
+            self._watchers.tell(run_id, RunEvent())
+        host = None if active.host is None else active.host.at(index)
         try:
             started = await (active.ahead or self._start(active, index))
             active.ahead = None
-            result = await self._runtime.execute(started, active.writer, active.stopper)
+            result = await self._runtime.execute(started, active.writer, active.stopper, host)
+            if host is not None:
+                await host.end_step()
         except Exception:  # whatever it is, the run has to end, and the log of the server says why
             log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
             result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
@@ -314,6 +352,7 @@ class RunExecution:
             log.warning("run cannot be planned again run_id=%s reason=%s", run_id, problem.detail)
             return StepOutcome(Status.FAILED, None)
         active = ActiveRun(plan, self.context(record, self._starters.of(record)))
+        active.host = self._host(active, record)
         self._active[run_id] = active
         if index == 0 and (refusal := self._starters.refusal(record)) is not None:
             active.messages[0] = refusal
@@ -342,6 +381,7 @@ class RunExecution:
             user_full_name=(record["user_name"] or "") if starter is None else starter.display_name,
             grants=grants,
             teams=teams,
+            is_interactive=bool(record["is_interactive"]),
             projects=() if starter is None else self._starters.projects_of(starter),
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],

@@ -18,12 +18,12 @@ from infraxys.server.auth.permissions import Requires, hold
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, NotFound, RangeNotSatisfiable, responses
 from infraxys.server.paths import API
-from infraxys.server.runs import repository
+from infraxys.server.runs import dialogs, repository
 from infraxys.server.runs.repository import RunFilter
 from infraxys.server.runs.rights import check_run, visible_runs
 from infraxys.server.runs.schemas import Run, RunPage, run_object
 from infraxys.server.runs.submit import Runs
-from infraxys.server.runs.transitions import RunRecord
+from infraxys.server.runs.transitions import RunEvent, RunRecord
 
 router = APIRouter(prefix=f"{API}/runs", tags=["runs"])
 REFUSALS = responses(400, 401, 403, 404, 422, 500, 503)
@@ -112,7 +112,8 @@ async def get_run(
         except TimeoutError:
             runs.watchers.forget(run_id, ended)
             record = await runs.get(run_id)
-    return JSONResponse(run_object(record))
+    shown = [dialogs.dialog_object(dialog) for dialog in await runs.dialogs_of(run_id)]
+    return JSONResponse({**run_object(record), "dialogs": shown})
 
 
 @router.post(
@@ -147,7 +148,7 @@ async def get_run_argument(request: Request, subject: MayReadArgument, run_id: s
 async def get_run_plan(request: Request, subject: MayRead, run_id: str) -> Response:
     """Give the commits of every module that had a part, and the actions."""
     record = await find_run(request, subject, run_id, "run.read")
-    return JSONResponse({"commits": json.loads(record["commits"]), "actions": json.loads(record["target"])})
+    return JSONResponse({"commits": json.loads(record["commits"]), "actions": json.loads(record["target"])["steps"]})
 
 
 @router.get(
@@ -261,7 +262,7 @@ def parse_range(value: str, length: int) -> tuple[int, int]:
     "/{run_id:segment}/events",
     operation_id="follow_run",
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "log, status, step and end events"},
+        200: {"content": {"text/event-stream": {}}, "description": "log, status, dialog, client and end events"},
         **REFUSALS,
     },
 )
@@ -291,7 +292,8 @@ async def events(runs: Runs, record: RunRecord, offset: int) -> AsyncIterator[st
     changes = runs.watchers.subscribe(run_id)
     try:
         record = await runs.get(run_id)
-        yield status_event(record, offset)
+        for first in await opening(runs, record, offset):
+            yield first
         while True:
             # The order matters: the end is only reported behind the last byte of the log.
             is_final = Status(record["status"]) in FINAL
@@ -308,27 +310,37 @@ async def events(runs: Runs, record: RunRecord, offset: int) -> AsyncIterator[st
             newer = await next_change(runs, run_id, changes)
             if newer is None:
                 yield ": still here\n\n"
-            elif newer is not record and newer:
+            elif isinstance(newer, RunEvent):
+                if newer.name:
+                    yield event(newer.name, offset, dict(newer.data))
+            else:
                 record = newer
                 yield status_event(record, offset)
     finally:
         runs.watchers.unsubscribe(run_id, changes)
 
 
-async def next_change(runs: Runs, run_id: str, changes: "asyncio.Queue[RunRecord]") -> RunRecord | None:
-    """Wait for a change of the run ({} for more log); None when nothing happened for a while."""
+async def opening(runs: Runs, record: RunRecord, offset: int) -> list[str]:
+    """Give the state of a run and what it asks, as events."""
+    asked = [dialog for dialog in await runs.dialogs_of(record["id"]) if dialog["state"] == dialogs.OPEN]
+    return [status_event(record, offset), *(event("dialog", offset, dialogs.dialog_object(item)) for item in asked)]
+
+
+async def next_change(
+    runs: Runs, run_id: str, changes: "asyncio.Queue[RunRecord | RunEvent]"
+) -> RunRecord | RunEvent | None:
+    """Wait for a change of the run or an event; None when nothing happened for a while."""
     writer = runs.execution.writer(run_id)
     waiting: list[asyncio.Task[Any]] = [asyncio.ensure_future(changes.get())]
     if writer is not None and writer.end is None:
         waiting.append(asyncio.ensure_future(writer.changed()))
-    timeout = HEARTBEAT_SECONDS if writer is not None else 1.0
-    done, pending = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    done, pending = await asyncio.wait(waiting, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     if waiting[0] in done:
-        record: RunRecord = waiting[0].result()
-        return record
-    return {} if done else None
+        change: RunRecord | RunEvent = waiting[0].result()
+        return change
+    return RunEvent() if done else None
 
 
 def event(name: str, offset: int, data: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ def insert_run(
 def accepted(run: RunRecord) -> dict[str, Any]:
     """Give what goes on record of a run besides who asked for it. Never its argument."""
     names = ("kind", "module", "branch", "commit", "environment_id", "instance_id", "filename", "workflow_id")
-    return {name: run[name] for name in (*names, "trigger", "parent_run_id") if run[name] is not None}
+    return {name: run[name] for name in (*names, "trigger", "parent_run_id", "rerun_of") if run[name] is not None}
 
 
 def find_key(connection: Connection, key: IdempotencyKey) -> Existing | None:

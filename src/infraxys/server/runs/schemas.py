@@ -27,6 +27,10 @@ class Execute(Request):
     argument: Any = Field(default=NOT_GIVEN, description="any JSON value; every action finds it as a read-only file")
     timeout_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = None
     return_log: bool | None = Field(default=None, description="put the end of the log into the answer")
+    interactive: bool | None = Field(
+        default=None,
+        description="whether somebody is there to answer the dialogs of the actions; true for who signed in otherwise",
+    )
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"asynchronous": False, "argument": {"ticketNumber": "1245"}}]}
@@ -46,6 +50,47 @@ class ExecuteAdhoc(Execute):
 
     environment_guid: Id
     actions: Annotated[list[AdhocAction], Field(min_length=1, max_length=500)]
+
+
+class AnswerDialog(Request):
+    """The answer to a dialog: what its kind asks for."""
+
+    dialog_id: Id
+    button: Annotated[str, Field(max_length=1000)] | None = Field(default=None, description="the id of a button")
+    value: Annotated[str, Field(max_length=65_536)] | None = Field(default=None, description="the text asked for")
+    values: Annotated[list[Any], Field(max_length=100_000)] | None = Field(default=None, description="chosen items")
+    event: dict[str, Any] | None = Field(default=None, description="what happened in a form")
+
+
+class Rerun(Request):
+    """The body of a call that repeats a run. All fields are optional."""
+
+    from_step: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}$")] | None = Field(
+        default=None, description="the id of a step; those before it keep their result"
+    )
+    branch: bool = Field(default=False, description="take the head of the branch instead of the commit of the run")
+    asynchronous: bool = Field(default=False, description="answer as soon as the run is durably queued")
+    interactive: bool | None = Field(default=None, description="as for executing")
+
+
+class Dialog(BaseModel):
+    """A dialog of a run."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    id: str
+    step: str
+    kind: str
+    title: str
+    message: str
+    is_html: bool = Field(description="the message is HTML that an action made: not to be trusted")
+    state: str
+    asked_at: datetime
+    answered_at: datetime | None
+    answered_by: dict[str, Any] | None
+    answer: dict[str, Any] | None
+    definition: dict[str, Any] | None = None
+    updates: dict[str, Any] | None = None
 
 
 class Step(BaseModel):
@@ -94,6 +139,8 @@ class Run(BaseModel):
     requested_by: dict[str, Any]
     token_id: str | None
     parent_run_id: str | None
+    rerun_of: str | None
+    is_interactive: bool
     argument_digest: str
     created_at: datetime
     started_at: datetime | None
@@ -104,6 +151,7 @@ class Run(BaseModel):
     log_truncated: bool | None = None
     log_bytes: int | None
     log_sha256: str | None
+    dialogs: list[Dialog] | None = Field(default=None, description="where one run is asked for")
     links: dict[str, str]
 
 
@@ -151,6 +199,8 @@ def run_object(run: RunRecord, log: tuple[str, bool] | None = None) -> dict[str,
         "requestedBy": {"id": run["user_id"], "name": run["user_name"]},
         "tokenId": run["token_id"],
         "parentRunId": run["parent_run_id"],
+        "rerunOf": run["rerun_of"],
+        "isInteractive": bool(run["is_interactive"]),
         "argumentDigest": run["argument_digest"],
         "createdAt": timestamp(run["created_at"]),
         "startedAt": timestamp(run["started_at"]),
@@ -165,6 +215,7 @@ def run_object(run: RunRecord, log: tuple[str, bool] | None = None) -> dict[str,
             "events": f"{self_link}/events",
             "cancel": f"{self_link}/cancel",
             "rerun": f"{self_link}/rerun",
+            "answers": f"{self_link}/answers",
             "web": f"/runs/{run_id}",
         },
     }

@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.engine import DurableEngine
+from infraxys.engine.feedback.dialogs import Answer
 from infraxys.engine.plan import Plan
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import new_id, utc_now
@@ -16,11 +17,14 @@ from infraxys.server.audit.origin import Origin, current
 from infraxys.server.audit.trail import record as record_action
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
+from infraxys.server.catalog.errors import UnknownBranch
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import runs
 from infraxys.server.errors import Conflict, Unprocessable
-from infraxys.server.runs import repository
-from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs import dialogs, repository
+from infraxys.server.runs.conversation import refusal
+from infraxys.server.runs.dialogs import DialogRecord
+from infraxys.server.runs.execution import RunExecution, commits_of, target_of
 from infraxys.server.runs.repository import Existing, IdempotencyKey
 from infraxys.server.runs.rights import UnknownRun
 from infraxys.server.runs.transitions import RunRecord, Watchers, end_run
@@ -38,6 +42,12 @@ class AlreadyFinished(Conflict):
     code = "already_finished"
 
 
+class StepsNotFinished(Conflict):
+    """Only steps that succeeded can be kept."""
+
+    code = "steps_not_finished"
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What a caller asks for, besides the target."""
@@ -46,6 +56,8 @@ class Submission:
     argument: bytes
     timeout_seconds: float | None = None
     key: IdempotencyKey | None = None
+    is_interactive: bool = False
+    rerun_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,15 @@ class Submitted:
     run_id: str
     ended: "asyncio.Future[RunRecord]"
     is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A run that is to be executed again: its plan, and the records of first steps that are not executed again."""
+
+    target: Target
+    plan: Plan
+    kept: tuple[RunRecord, ...] = ()
 
 
 class Runs:
@@ -67,12 +88,15 @@ class Runs:
         self.execution, self.watchers = execution, watchers
         self._accepting = ThreadPoolExecutor(8, thread_name_prefix="accept")
 
-    async def submit(self, target: Target, submission: Submission) -> Submitted:
+    async def submit(self, target: Target, submission: Submission, repeated: Repeated | None = None) -> Submitted:
         """Accept a run: planned, recorded and handed to the durable engine when this returns."""
-        plan = await self._catalog.plan(target)
+        plan = await self._catalog.plan(target) if repeated is None else repeated.plan
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
+        if repeated is not None:
+            for step, finished in zip(steps, repeated.kept, strict=False):
+                step |= {**finished, "run_id": run_id}
         self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject))
         has_slot = self._engine.reserve(run_id)
         if has_slot and submission.key is None:
@@ -116,6 +140,27 @@ class Runs:
             self._engine.release(run["id"])
         return existing
 
+    async def repeat(self, record: RunRecord, *, from_step: str | None, takes_head: bool) -> Repeated:
+        """Plan a run again: from its own commits, or from the head of its branch.
+
+        Raises StepsNotFinished, and the refusals of planning.
+        """
+        kept = kept_steps(record, from_step)
+        target = target_of(record)
+        if not takes_head:
+            plan = await asyncio.to_thread(self._catalog.replan, target, commits_of(record))
+            return Repeated(target, plan, kept)
+        head = self._catalog.heads.get(target.path)
+        if head is None:
+            raise UnknownBranch(target.path.branch, None)
+        if target.workflow_id is not None and not kept:
+            target = await self._catalog.find_workflow(
+                target.path.branch, target.environment_id, target.workflow_id, module=str(target.path.module)
+            )
+        else:
+            target = replace(target, commit=head)
+        return Repeated(target, await self._catalog.plan(target), kept)
+
     async def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
         """Give a future of a run's final record. Raises UnknownRun."""
         future = self.watchers.end_of(run_id)
@@ -131,6 +176,23 @@ class Runs:
         if record is None:
             raise UnknownRun(run_id)
         return record
+
+    async def dialogs_of(self, run_id: str) -> list[DialogRecord]:
+        """Give the dialogs of a run, oldest first."""
+        return await self._database.aread(lambda connection: dialogs.of_run(connection, run_id))
+
+    async def answer(self, record: RunRecord, dialog_id: str, answer: Answer, subject: Subject) -> DialogRecord:
+        """Answer what a run waits for; the first answer counts.
+
+        Raises AlreadyFinished, UnknownDialog, AlreadyAnswered, NotAnswerable, BadAnswer.
+        """
+        if Status(record["status"]) in FINAL:
+            raise AlreadyFinished(f"run '{record['id']}' has ended already: {record['status']}")
+        host = self.execution.host(record["id"])
+        if host is None:
+            raise await refusal(self._database, record["id"], dialog_id)
+        # Shielded: an answer that was recorded reaches the action, also when its sender goes away.
+        return await asyncio.shield(asyncio.ensure_future(host.answer(dialog_id, answer, subject)))
 
     async def cancel(self, run_id: str) -> RunRecord:
         """End a run: one that waits at once, one that executes by ending its action. Idempotent.
@@ -175,6 +237,20 @@ class Runs:
     def close(self) -> None:
         """Stop accepting."""
         self._accepting.shutdown(wait=False)
+
+
+def kept_steps(record: RunRecord, from_step: str | None) -> tuple[RunRecord, ...]:
+    """Give the steps before one, which all have to have succeeded. Raises Unprocessable, StepsNotFinished."""
+    if from_step is None:
+        return ()
+    first = int(from_step) - 1
+    if first >= len(record["steps"]):
+        raise Unprocessable(f"the run has no step '{from_step}'", errors=[{"loc": "fromStep", "message": "unknown"}])
+    kept = tuple(record["steps"][:first])
+    unfinished = next((step for step in kept if step["status"] != Status.SUCCESS), None)
+    if unfinished is not None:
+        raise StepsNotFinished(f"step '{unfinished['name']}' did not succeed, so it cannot be kept")
+    return kept
 
 
 def new_steps(run_id: str, plan: Plan) -> list[RunRecord]:
@@ -236,6 +312,8 @@ def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
         "user_name": subject.name,
         "token_id": subject.token_id,
         "parent_run_id": subject.run_id,
+        "rerun_of": submission.rerun_of,
+        "is_interactive": submission.is_interactive,
         "scopes": None if subject.scopes is None else json.dumps(sorted(subject.scopes)),
         "argument": submission.argument,
         "argument_digest": f"sha256:{hashlib.sha256(submission.argument).hexdigest()}",

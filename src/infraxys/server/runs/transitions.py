@@ -16,6 +16,7 @@ from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import run_steps, runs
 
 RunRecord = dict[str, Any]
+MAX_EVENTS = 1000  # that wait for one follower
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,16 @@ _END_RUN = {
     )
     for status in FINAL
 }
+_MOVE_RUN, _MOVE_STEP = (
+    {
+        to: table.update().where(*conditions, table.c.status == came_from).values(status=to)
+        for to, came_from in ((Status.WAITING, Status.RUNNING), (Status.RUNNING, Status.WAITING))
+    }
+    for table, conditions in (
+        (runs, [runs.c.id == sa.bindparam("run")]),
+        (run_steps, [run_steps.c.run_id == sa.bindparam("run"), run_steps.c.position == sa.bindparam("place")]),
+    )
+)
 _SKIP_STEPS = (
     run_steps.update()
     .where(run_steps.c.run_id == sa.bindparam("run"), run_steps.c.status == Status.QUEUED)
@@ -100,6 +111,14 @@ def start_step(
     if not _BEGIN_RUN.change(connection, values):
         return False
     return _BEGIN_STEP.change(connection, {**values, "place": position}) > 0
+
+
+def set_waiting(connection: Connection, run_id: str, position: int, *, is_waiting: bool) -> bool:
+    """Record that a step that executes waits for a person, or does so no more. False when it executes no more."""
+    to = Status.WAITING if is_waiting else Status.RUNNING
+    if connection.execute(_MOVE_RUN[to], {"run": run_id}).rowcount == 0:
+        return False
+    return connection.execute(_MOVE_STEP[to], {"run": run_id, "place": position}).rowcount > 0
 
 
 def end_step(connection: Connection, run_id: str, end: StepEnd) -> None:
@@ -162,13 +181,21 @@ def as_ended(
     return {**record, **values, "status": status.value, "finished_at": at, "steps": steps}
 
 
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something that followers of a run get to know besides its state; without a name: that there is more log."""
+
+    name: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Watchers:
     """Who waits for runs in this process. Used on the event loop's thread; `publish` from any."""
 
     loop: asyncio.AbstractEventLoop
     _ends: dict[str, list["asyncio.Future[RunRecord]"]] = field(default_factory=dict)
-    _changes: dict[str, list["asyncio.Queue[RunRecord]"]] = field(default_factory=dict)
+    _changes: dict[str, list["asyncio.Queue[RunRecord | RunEvent]"]] = field(default_factory=dict)
 
     def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
         """Give a future that gets the run's record when it ends."""
@@ -184,13 +211,19 @@ class Watchers:
         if not waiting:
             self._ends.pop(run_id, None)
 
-    def subscribe(self, run_id: str) -> "asyncio.Queue[RunRecord]":
-        """Give a queue that gets every change of the run; bounded by the number of its changes."""
-        changes: asyncio.Queue[RunRecord] = asyncio.Queue()
+    def subscribe(self, run_id: str) -> "asyncio.Queue[RunRecord | RunEvent]":
+        """Give a queue that gets every change of the run, and events up to a bound."""
+        changes: asyncio.Queue[RunRecord | RunEvent] = asyncio.Queue()
         self._changes.setdefault(run_id, []).append(changes)
         return changes
 
-    def unsubscribe(self, run_id: str, changes: "asyncio.Queue[RunRecord]") -> None:
+    def tell(self, run_id: str, event: RunEvent) -> None:
+        """Tell who follows a run of an event. On the event loop's thread; who is too slow does not get it."""
+        for changes in self._changes.get(run_id, ()):
+            if changes.qsize() < MAX_EVENTS:
+                changes.put_nowait(event)
+
+    def unsubscribe(self, run_id: str, changes: "asyncio.Queue[RunRecord | RunEvent]") -> None:
         """Stop following."""
         following = self._changes.get(run_id, [])
         if changes in following:
