@@ -22,6 +22,7 @@ class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class RunContext:
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
     token: str | None = None
+    reads_only: bool = False
 
 
 def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from infraxys.engine.attachments import Attached, Attachment, notes, settle
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
@@ -77,6 +78,7 @@ class PreparedStep:
     folder: Path
     action: ActionSpec | None
     problem: str = ""
+    attached: tuple[Attached, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class StepRuntime:
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
-    which actions know the server when they call it.
+    which actions know the server when they call it. `attachments` give steps folders that stay.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -107,8 +109,10 @@ class StepRuntime:
         grace_seconds: float = 10.0,
         runs: Path | None = None,
         certificates: bytes | None = None,
+        attachments: tuple[Attachment, ...] = (),
     ) -> None:
         self._backend, self._export = backend, export
+        self._attachments = attachments
         self._environments = EnvironmentStore(work / "environments")
         self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
         self._certificates = certificates
@@ -142,18 +146,23 @@ class StepRuntime:
         step = plan.steps[index]
         folder = self._runs / run.run_id / str(index)
         acquired = False
+        attached: list[Attached] = []
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
             acquired = True
             lay_out(folder, environment, step, run)
-            action = self._spec(folder, environment, plan, step, run, modules)
+            for attachment in self._attachments:
+                attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
+            action = with_attached(self._spec(folder, environment, plan, step, run, modules), attached)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
                 self._environments.release(plan.rendered)
+            for one in attached:
+                one.release()
             return PreparedStep(plan, index, run, folder, None, reason(error))
-        return PreparedStep(plan, index, run, folder, action)
+        return PreparedStep(plan, index, run, folder, action, attached=tuple(attached))
 
     async def start(self, plan: Plan, index: int, run: RunContext) -> StartedStep:
         """Lay out a step and start it, held: nothing of it runs yet. `execute` or `discard` must follow."""
@@ -204,6 +213,8 @@ class StepRuntime:
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
         self._environments.release(prepared.plan.rendered)
+        for attached in prepared.attached:
+            attached.release()
 
     def _clear_later(self, prepared: PreparedStep) -> None:
         if prepared.action is not None:
@@ -220,6 +231,9 @@ class StepRuntime:
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
+        said = notes(prepared.attached)
+        if said:
+            log.write(prepared.index, "stderr", f"[infraxys] {said}\n".encode())
         execution.let_begin()
         try:
             async for chunk in execution.output():
@@ -232,7 +246,9 @@ class StepRuntime:
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
-        return describe(end, stopper, step, limit)
+        if any(one.has_left() for one in prepared.attached):
+            said = "; ".join(filter(None, (said, await asyncio.to_thread(settle, prepared.attached))))
+        return with_note(describe(end, stopper, step, limit), said)
 
     def _module(self, module: PlannedModule) -> Path:
         path = self._exported.get(module)
@@ -268,6 +284,23 @@ class StepRuntime:
             network=self._network,
             limits=self._limits,
         )
+
+
+def with_attached(action: ActionSpec, attached: list[Attached]) -> ActionSpec:
+    """Add to an action the folders that it gets beside its tree."""
+    if not attached:
+        return action
+    environment, mounts, account = dict(action.environment), action.mounts, action.account
+    for one in attached:
+        environment.update(one.variables)
+        mounts += one.mounts
+        account = one.account or account
+    return replace(action, environment=environment, mounts=mounts, account=account)
+
+
+def with_note(result: StepResult, note: str) -> StepResult:
+    """Add a sentence to what is said about the end of a step."""
+    return replace(result, message="; ".join(filter(None, (result.message, note)))) if note else result
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -30,12 +30,16 @@ from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.openid.service import OpenId
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
+from infraxys.server.caches.host_mounts import HostMounts
+from infraxys.server.caches.places import CacheFolders
+from infraxys.server.caches.store import CacheStore
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
+from infraxys.server.runs.artefacts import Artefacts
 from infraxys.server.runs.execution import RunExecution
 from infraxys.server.runs.repository import DatabaseHeartbeats
 from infraxys.server.runs.rights import Starters
@@ -54,6 +58,8 @@ class Services:
     catalog: Catalog
     modules: Modules
     runs: Runs
+    caches: CacheStore
+    artefacts: Artefacts
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
         self.settings, self.folder = settings, folder
@@ -131,6 +137,10 @@ class Services:
         settings, folder = self.settings, self.folder
         self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
+        self.caches = CacheStore(folder.caches, folder.accounts.gid, settings.cache_quota)
+        self.artefacts = Artefacts(folder.artefacts, folder.accounts.gid, settings.artefact_limit)
+        await asyncio.to_thread(self.caches.prepare)
+        await asyncio.to_thread(self.artefacts.prepare)
         runtime = StepRuntime(
             backend,
             folder.work,
@@ -145,6 +155,11 @@ class Services:
             network=settings.network,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
+            attachments=(
+                CacheFolders(self.caches, self.access.recent_policy),
+                self.artefacts,
+                *HostMounts.configured(settings.host_mounts, settings.mode, (folder.path, folder.work, folder.kept)),
+            ),
         )
         await asyncio.to_thread(runtime.prepare)
         await self.backend.probe()
@@ -172,6 +187,7 @@ class Services:
             lost_ownership=lambda: asyncio.run_coroutine_threadsafe(self._end_all(), loop).result(),
         )
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
+        self.caches.start(lambda project_id: project_id not in self.access.recent_policy().parents)
 
     async def _register_example(self) -> None:
         """Register the example module in a new data folder."""
@@ -217,6 +233,7 @@ class Services:
         await self.backend.close()
         await self.runtime.close()
         self.runs.close()
+        await asyncio.to_thread(self.caches.stop)
         await asyncio.to_thread(self._reaper.stop)
         if self.openid is not None:
             await self.openid.watch.stop()

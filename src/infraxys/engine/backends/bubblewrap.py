@@ -178,10 +178,10 @@ class BubblewrapBackend:
 
     async def _hand_over(self, action: ActionSpec, slot: int) -> None:
         """Give the sources of writable mounts to the slot's account; large trees in a thread."""
-        uid, gid = self.accounts.uid(slot), self.accounts.gid
+        uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
         if uid is not None and gid is not None:
             for mount in action.mounts:
-                if not mount.writable or mount.source.lstat().st_uid == uid:
+                if not mount.writable or mount.keeps_owner or mount.source.lstat().st_uid == uid:
                     continue
                 if is_small(mount.source):
                     hand_over(mount.source, uid, gid)
@@ -205,7 +205,7 @@ class BubblewrapBackend:
                 ours.append(read if is_ours_read else write)
                 theirs.append(write if is_ours_read else read)
             seccomp, stdin, stdout, stderr, status, gate = theirs
-            uid, gid = self.accounts.uid(slot), self.accounts.gid
+            uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
             if uid is not None and gid is not None:
                 for pipe in (stdin, stdout, stderr):
                     os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like

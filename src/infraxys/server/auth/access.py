@@ -5,6 +5,7 @@ with the caller's teams, so that several servers agree without telling one anoth
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ T = TypeVar("T")
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
+_VERSION = sa.select(access_state.c.version)
+RECENT_SECONDS = 1.0
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -46,6 +49,7 @@ class AccessControl:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._policy = EMPTY
+        self._is_recent_until = 0.0
 
     async def with_rights(self, subject: Subject) -> Subject:
         """Give a caller with the rights that it has now."""
@@ -68,7 +72,20 @@ class AccessControl:
             _, mine = teams_of(connection, subject.user_id)
             return work(connection, replace(subject, rights=Rights(load_policy(connection), mine)))
 
-        return await self.database.awrite(write)
+        try:
+            return await self.database.awrite(write)
+        finally:
+            self._is_recent_until = 0.0
+
+    def recent_policy(self) -> Policy:
+        """Give what decides, a moment old at most where another server changed it. Blocks; for threads."""
+        now = time.monotonic()
+        if now >= self._is_recent_until:
+            version = self.database.read_now(lambda connection: connection.execute(_VERSION).scalar_one())
+            if version != self._policy.version:
+                self._policy = self.database.read_now(load_policy)
+            self._is_recent_until = now + RECENT_SECONDS
+        return self._policy
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -100,8 +117,13 @@ def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
     version = connection.execute(sa.select(access_state.c.version)).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id)):
+    shared: dict[str, str] = {}
+    for row in connection.execute(
+        sa.select(projects.c.id, projects.c.parent_id, projects.c.shares_cache, projects.c.cache_alias)
+    ):
         parents[row.id] = row.parent_id
+        if row.shares_cache:
+            shared[row.id] = row.cache_alias or row.id
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -121,6 +143,7 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+        shared_caches=shared,
     )
 
 

@@ -51,7 +51,8 @@ class Policy:
     """Everything that decides but who is in which team. `version` is the database's when it was read.
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
-    the ids of custom grants by (module, environment id, container id).
+    the ids of custom grants by (module, environment id, container id). `shared_caches` has the names under which
+    projects show their cache to those below.
     """
 
     version: int = -1
@@ -61,6 +62,7 @@ class Policy:
     given: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    shared_caches: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:
@@ -96,8 +98,12 @@ class Policy:
 
     def project_of(self, module: str, branch: str, environment_id: str) -> str:
         """Give the project that an environment is attached to; the root where nobody attached it."""
+        return self.attached_to(module, branch, environment_id) or ROOT
+
+    def attached_to(self, module: str, branch: str, environment_id: str) -> str | None:
+        """Give the project that somebody attached an environment to."""
         found = [item for item in self.attachments.get((module, environment_id), ()) if item.holds(branch)]
-        return max(found, key=lambda item: item.precedence).project_id if found else ROOT
+        return max(found, key=lambda item: item.precedence).project_id if found else None
 
     def losing(self, module: str, environment_id: str, branch: str, *, is_prefix: bool) -> str:
         """Give the project that loses what is attached elsewhere: of the attachment that covers the branches now."""
