@@ -11,7 +11,7 @@ from pathlib import Path
 from infraxys.engine.attachments import Attached, Attachment, notes, settle
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
-from infraxys.engine.logs import LogWriter
+from infraxys.engine.logs import StepLog
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
@@ -178,7 +178,7 @@ class StepRuntime:
             self._clear_later(prepared)
             raise
 
-    async def execute(self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None) -> StepResult:
+    async def execute(self, started: StartedStep, log: StepLog, stopper: Stopper | None = None) -> StepResult:
         """Let a started step run to its end, and clear it away. What the action does is never an exception."""
         prepared = started.prepared
         step = prepared.plan.steps[prepared.index]
@@ -223,7 +223,7 @@ class StepRuntime:
             task.add_done_callback(self._clearing.discard)
 
     async def _execute(
-        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper
+        self, execution: Execution, prepared: PreparedStep, log: StepLog, stopper: Stopper
     ) -> StepResult:
         step = prepared.plan.steps[prepared.index]
         loop = asyncio.get_running_loop()
@@ -233,7 +233,7 @@ class StepRuntime:
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         said = notes(prepared.attached)
         if said:
-            log.write(prepared.index, "stderr", f"[infraxys] {said}\n".encode())
+            log.note(prepared.index, f"[infraxys] {said}\n")
         execution.let_begin()
         try:
             async for chunk in execution.output():

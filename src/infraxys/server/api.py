@@ -15,6 +15,7 @@ from infraxys.server.projects import grant_endpoints as grants
 from infraxys.server.projects import team_endpoints as teams
 from infraxys.server.runs import artefact_endpoints as artefacts
 from infraxys.server.runs import endpoints as execution
+from infraxys.server.runs import list_endpoints as lists
 from infraxys.server.runs import reading as runs
 
 routers = (
@@ -25,6 +26,7 @@ routers = (
     project_caches.router,
     modules.router,
     catalog.router,
+    lists.router,
     accounts.router,
     tokens.router,
     users.router,

@@ -41,6 +41,7 @@ from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
 from infraxys.server.runs.artefacts import Artefacts
 from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs.lists import AttributeLists
 from infraxys.server.runs.repository import DatabaseHeartbeats
 from infraxys.server.runs.rights import Starters
 from infraxys.server.runs.submit import Runs
@@ -60,6 +61,7 @@ class Services:
     runs: Runs
     caches: CacheStore
     artefacts: Artefacts
+    lists: AttributeLists
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
         self.settings, self.folder = settings, folder
@@ -187,6 +189,7 @@ class Services:
             lost_ownership=lambda: asyncio.run_coroutine_threadsafe(self._end_all(), loop).result(),
         )
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
+        self.lists = AttributeLists(runtime, execution)
         self.caches.start(lambda project_id: project_id not in self.access.recent_policy().parents)
 
     async def _register_example(self) -> None:

@@ -81,10 +81,10 @@ class AccessControl:
         """Give what decides, a moment old at most where another server changed it. Blocks; for threads."""
         now = time.monotonic()
         if now >= self._is_recent_until:
+            self._is_recent_until = now + RECENT_SECONDS
             version = self.database.read_now(lambda connection: connection.execute(_VERSION).scalar_one())
             if version != self._policy.version:
                 self._policy = self.database.read_now(load_policy)
-            self._is_recent_until = now + RECENT_SECONDS
         return self._policy
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:

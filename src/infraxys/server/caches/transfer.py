@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -97,12 +98,12 @@ async def receive(
     finally:
         with suppress(FileNotFoundError):
             staged.unlink()
-    details = {"path": "/".join(names), "bytes": written.bytes, "sha256": written.sha256}
+    details: dict[str, Any] = {"path": "/".join(names), "bytes": written.bytes, "sha256": written.sha256}
     await note(request, "cache_file.replace" if replace else "cache_file.add", cache, **details)
     return written
 
 
-async def note(request: Request, action: str, cache: Cache, **details: object) -> None:
+async def note(request: Request, action: str, cache: Cache, **details: Any) -> None:
     """Put on record what was done to a cache."""
     target = f"cache/{cache.name.level}/{cache.id}"
     await request.app.state.services.database.awrite(lambda connection: record(connection, action, target, **details))
