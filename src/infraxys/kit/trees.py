@@ -318,7 +318,8 @@ def clear(trash: Path, seconds: float = 300) -> bool:
 
     Folders are brought to the top one after the other, so that no path gets longer than two names.
     """
-    idle, deadline = 0, time.monotonic() + seconds
+    idle = count = 0
+    deadline = time.monotonic() + seconds
     with opened(trash) as top:
         while True:
             with os.scandir(top) as found:
@@ -329,7 +330,10 @@ def clear(trash: Path, seconds: float = 300) -> bool:
             idle = 0 if any(removed) else idle + 1
             if idle >= MAX_IDLE_ROUNDS or time.monotonic() > deadline:
                 return False
-            time.sleep(PAUSE_SECONDS)
+            count += len(some)
+            if count >= PAUSE_EVERY:
+                count = 0
+                time.sleep(PAUSE_SECONDS)
 
 
 def _remove(top: int, name: str) -> bool:

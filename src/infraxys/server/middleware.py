@@ -155,9 +155,9 @@ class BodyLimit:
     Files that go into caches have a limit of their own; they are written to disk as they come.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int, seconds: float, upload_limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float, upload_limit: int = 0) -> None:
         self.app, self._limit, self._seconds = app, limit, seconds
-        self._upload_limit = upload_limit
+        self._upload_limit = upload_limit or limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
