@@ -51,4 +51,6 @@ def make_outside(folder: Path) -> Path:
 
 def is_untouched(outside: Path) -> bool:
     """Whether it did."""
-    return [path.name for path in outside.iterdir()] == ["precious"] and (outside / "precious").read_text() == "precious"
+    return [path.name for path in outside.iterdir()] == ["precious"] and (
+        outside / "precious"
+    ).read_text() == "precious"

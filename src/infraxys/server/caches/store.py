@@ -12,10 +12,11 @@ import queue
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,8 +31,9 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 OWN_PREFIX = "environment-"  # of the id of the project cache of an environment that is in no project
 BIN = "bin"
 SWEEP_SECONDS = 300.0
+UNUSED = timedelta(hours=1)  # after which an empty cache goes; most instances never put anything into theirs
 # A cache is measured after use when it has not been for this long, and for so many times what measuring took.
-REST_SECONDS, REST_FACTOR = 10.0, 50.0
+REST_SECONDS, REST_FACTOR = 2.0, 50.0
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +72,7 @@ class Cache:
     users: int = 0
     due: float = 0.0  # when it may be measured again, monotonic
     has_changed: bool = True
+    is_queued: bool = False  # to be measured when it is due
 
     @property
     def sidecar(self) -> Path:
@@ -89,6 +92,7 @@ class CacheStore:
         self._trash, self._staging = root / "trash", root / "staging"
         self._caches: dict[tuple[str, str], Cache] = {}
         self._lock = threading.Lock()
+        self._used: deque[Cache] = deque()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
 
@@ -127,15 +131,28 @@ class CacheStore:
         sweep_at = 0.0
         while True:
             try:
-                work = self._work.get(timeout=max(0.0, sweep_at - time.monotonic()))
+                work = self._work.get(timeout=REST_SECONDS)
             except queue.Empty:
-                work, sweep_at = partial(self.sweep, gone), time.monotonic() + SWEEP_SECONDS
+                work = self._measure_used
             if work is None:
                 return
             try:
                 work()
+                if time.monotonic() >= sweep_at:
+                    sweep_at = time.monotonic() + SWEEP_SECONDS
+                    self.sweep(gone)
             except Exception:
                 log.exception("caches_not_looked_after")
+
+    def _measure_used(self) -> None:
+        """Measure what was used, each as often as it may be."""
+        while self._used:
+            cache = self._used.popleft()
+            if time.monotonic() >= cache.due:
+                self._measure(cache)
+            else:
+                self._used.append(cache)
+                return
 
     def sweep(self, gone: Callable[[str], bool]) -> None:
         """Remove what nobody can use any more, and measure what was used. Blocks."""
@@ -145,6 +162,10 @@ class CacheStore:
                 self.clean(cache)
             elif cache.users or cache.has_changed:
                 self._measure(cache)
+            elif cache.last_used_at is None or (
+                utc_now() - cache.last_used_at > UNUSED and trees.is_empty(cache.folder)
+            ):
+                self._drop(cache)
 
     # -- use --
 
@@ -175,6 +196,9 @@ class CacheStore:
             elif moment >= cache.due:
                 cache.due = moment + REST_SECONDS
                 self._work.put(partial(self._measure, cache))
+            elif not cache.is_queued:
+                cache.is_queued = True
+                self._used.append(cache)
 
     def _make(self, name: CacheName) -> Cache:
         cache_id = name.id
@@ -218,7 +242,7 @@ class CacheStore:
 
     def _measure(self, cache: Cache) -> None:
         began = time.monotonic()
-        cache.has_changed = False
+        cache.has_changed = cache.is_queued = False
         size = trees.measure(cache.folder)
         now = time.monotonic()
         cache.due = now + max(REST_SECONDS, REST_FACTOR * (now - began))
