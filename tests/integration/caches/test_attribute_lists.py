@@ -32,7 +32,11 @@ def ask(server: ServerProcess, name: str, *, refresh: bool = False, instance: st
 def values(server: ServerProcess, name: str, **more: Any) -> list[tuple[str, str]]:
     answer = ask(server, name, **more)
     assert answer.status_code == 200, answer.text
-    return [(item["value"], item["caption"]) for item in answer.json()["items"]]
+    return pairs(answer.json())
+
+
+def pairs(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(item["value"], item["caption"]) for item in answer["items"]]
 
 
 class TestWritten:

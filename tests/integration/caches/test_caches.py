@@ -241,7 +241,8 @@ class TestProjects:
         assert shell(server, "ls /cache/project; echo top > /cache/project/whose; ls /cache") == (
             "bin\ncontainer\nenvironment\ninstance\nproject\n"
         )
-        server.client.put(f"{API}/caches/project/{top}/bin/tool?executable=true", content=b"#!/bin/sh\necho the tool\n")
+        tool = b"#!/bin/sh\necho the tool\n"
+        server.client.put(f"{API}/caches/project/{top}/bin/tool?executable=true", content=tool)
         self.attach(server, below)
         shell(
             server,

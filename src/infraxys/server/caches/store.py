@@ -162,9 +162,7 @@ class CacheStore:
                 self.clean(cache)
             elif cache.users or cache.has_changed:
                 self._measure(cache)
-            elif cache.last_used_at is None or (
-                utc_now() - cache.last_used_at > UNUSED and trees.is_empty(cache.folder)
-            ):
+            elif utc_now() - (cache.last_used_at or cache.created_at) > UNUSED and trees.is_empty(cache.folder):
                 self._drop(cache)
 
     # -- use --
