@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 from uuid import uuid4
@@ -52,10 +52,15 @@ class CacheName:
     @property
     def id(self) -> str:
         """A plain folder name: the project's id, else a hash of everything."""
-        if self.level == "project" and self.project_id:
-            return self.project_id
-        digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:32]
-        return f"{OWN_PREFIX}{digest}" if self.level == "project" else digest
+        return _id_of(self)
+
+
+@lru_cache(16_384)
+def _id_of(name: CacheName) -> str:
+    if name.level == "project" and name.project_id:
+        return name.project_id
+    digest = hashlib.sha256(json.dumps(asdict(name)).encode()).hexdigest()[:32]
+    return f"{OWN_PREFIX}{digest}" if name.level == "project" else digest
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +78,11 @@ class Cache:
     due: float = 0.0  # when it may be measured again, monotonic
     has_changed: bool = True
     is_queued: bool = False  # to be measured when it is due
+
+    @property
+    def path(self) -> str:
+        """The folder, for what is done for every step."""
+        return os.fspath(self.folder)
 
     @property
     def sidecar(self) -> Path:
@@ -145,14 +155,15 @@ class CacheStore:
                 log.exception("caches_not_looked_after")
 
     def _measure_used(self) -> None:
-        """Measure what was used, each as often as it may be."""
-        while self._used:
+        """Measure what was used, each as often as it may be, and note when it was."""
+        for _ in range(len(self._used)):
             cache = self._used.popleft()
-            if time.monotonic() >= cache.due:
-                self._measure(cache)
-            else:
+            if time.monotonic() < cache.due:
                 self._used.append(cache)
-                return
+                continue
+            with suppress(OSError):
+                os.utime(cache.sidecar)
+            self._measure(cache)
 
     def sweep(self, gone: Callable[[str], bool]) -> None:
         """Remove what nobody can use any more, and measure what was used. Blocks."""
@@ -183,20 +194,15 @@ class CacheStore:
     def release(self, caches: Iterable[Cache]) -> None:
         """Say that a step does not have the caches any more."""
         now, moment = utc_now(), time.monotonic()
-        for cache in caches:
-            with self._lock:
+        with self._lock:
+            for cache in caches:
                 cache.users -= 1
-            cache.last_used_at, cache.has_changed = now, True
-            with suppress(OSError):
-                os.utime(cache.sidecar)
-            if trees.is_empty(cache.folder):
-                self._measured(cache, Size())
-            elif moment >= cache.due:
-                cache.due = moment + REST_SECONDS
-                self._work.put(partial(self._measure, cache))
-            elif not cache.is_queued:
-                cache.is_queued = True
-                self._used.append(cache)
+                cache.last_used_at, cache.has_changed = now, True
+                if not cache.is_queued:
+                    cache.is_queued = True
+                    self._used.append(cache)
+                    if moment >= cache.due:
+                        self._work.put(self._measure_used)
 
     def _make(self, name: CacheName) -> Cache:
         cache_id = name.id
@@ -209,7 +215,7 @@ class CacheStore:
         """Make the folder, and what belongs into it, if it is not there or an action has closed it."""
         wanted = 0o700 if self._gid is None else 0o750  # the group's are actions of the projects below
         try:
-            mode = stat.S_IMODE(cache.folder.lstat().st_mode)
+            mode = stat.S_IMODE(os.lstat(cache.path).st_mode)
         except FileNotFoundError:
             cache.folder.mkdir(exist_ok=True)
             if self._gid is not None:
@@ -219,7 +225,7 @@ class CacheStore:
             cache.folder.chmod(wanted)
         if cache.name.level == "project":
             with suppress(FileExistsError):  # as most often; whatever it is that is there
-                (cache.folder / BIN).mkdir()
+                os.mkdir(f"{cache.path}/{BIN}")  # noqa: PTH102 - done for every step
                 with trees.opened(cache.folder) as top:
                     trees.give(top, BIN)
 
