@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +30,7 @@ class RunContext:
     user_full_name: str
     grants: tuple[str, ...]
     teams: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     is_interactive: bool = False
     workflow_name: str | None = None
     timeout_seconds: float | None = None
@@ -44,37 +44,60 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
 
     `environment` is the folder of the rendered environment. Raises OSError.
     """
-    custom = folder / "system" / "custom"
-    custom.mkdir(parents=True)
+    system, instance = f"{folder}/system", f"{folder}/instance"
+    for path in (str(folder), system, f"{system}/custom"):
+        make_folder(path)
     user = {
         "username": run.user_name,
         "full_name": run.user_full_name,
         "grants": list(run.grants),
         "teams": list(run.teams),
-        "projects": [],
+        "projects": list(run.projects),
     }
     exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
-    write(custom / "arguments.json", run.argument)
-    write(folder / "system" / "current_user.json", json.dumps(user).encode())
-    write(folder / "system" / "grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
-    write(folder / "system" / "environment.sh", exports.encode(errors="replace"))
+    write(f"{system}/custom/arguments.json", run.argument)
+    write(f"{system}/current_user.json", json.dumps(user).encode())
+    write(f"{system}/grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
+    write(f"{system}/environment.sh", exports.encode(errors="replace"))
     if run.token is not None:
-        write(folder / "system" / "token", run.token.encode())
+        write(f"{system}/token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
-        write(folder / "system" / "rest_client.json", json.dumps(client).encode())
-    (folder / "system" / "has_grant").symlink_to(f"{ROOT}/core/has_grant")
-    instance = folder / "instance"
-    shutil.copytree(environment / step.directory, instance, symlinks=True)
-    for path in instance.rglob("*"):
-        path.chmod(path.stat().st_mode | 0o200)
-    for path in (folder.parent, folder, folder / "system", custom, instance):  # whatever the umask of the server
-        path.chmod(0o755)
+        write(f"{system}/rest_client.json", json.dumps(client).encode())
+    os.symlink(f"{ROOT}/core/has_grant", f"{system}/has_grant")  # noqa: PTH211 - as below
+    copy_rendered(f"{environment}/{step.directory}", instance)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file that actions may read, whatever the umask of the server."""
-    path.write_bytes(data)
-    path.chmod(0o444)
+# Plain calls of the system: this is done for every step, and pathlib and shutil cost more than the disk.
+
+
+def make_folder(path: str) -> None:
+    """Make a new folder that actions may see, whatever the umask of the server."""
+    os.mkdir(path)  # noqa: PTH102 - see above
+    os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
+
+
+def write(path: str | Path, data: bytes, mode: int = 0o444) -> None:
+    """Write a new file that actions may read, whatever the umask of the server."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def copy_rendered(source: str, target: str) -> None:
+    """Copy the files of a rendered folder, all of them plain, so that their owner may change them."""
+    make_folder(target)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                copy_rendered(entry.path, f"{target}/{entry.name}")
+            else:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                write(f"{target}/{entry.name}", Path(entry.path).read_bytes(), stat.S_IMODE(mode) | 0o200)
 
 
 def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
@@ -116,15 +139,13 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed. Blocks."""
+    """Remove a step's folder. Links are removed, never followed. Blocks."""
     with suppress(OSError, RecursionError):
         remove_tree(folder)
     with suppress(OSError):
         if folder.exists():
             flatten(folder)
             remove_tree(folder)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def flatten(folder: Path) -> None:

@@ -144,7 +144,7 @@ class StepRuntime:
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
-        folder = self._runs / run.run_id / str(index)
+        folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
         attached: list[Attached] = []
         try:

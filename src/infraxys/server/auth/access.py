@@ -4,9 +4,11 @@ Every change of projects, teams and grants raises one number in its transaction.
 with the caller's teams, so that several servers agree without telling one another.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,15 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.server.audit.trail import record
-from infraxys.server.auth.grants import ADMINISTER
-from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, Policy, Rights, Team
+from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, LOGIN
+from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, IncludedContainer, Policy, Rights, Team
 from infraxys.server.auth.subject import Subject
-from infraxys.server.db.engine import Database
+from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.tables import (
     access_state,
     container_protections,
     custom_grants,
     openid_accounts,
+    project_containers,
     project_environments,
     projects,
     team_grants,
@@ -30,13 +33,18 @@ from infraxys.server.db.tables import (
     teams,
     users,
 )
+from infraxys.server.errors import Forbidden
 
 T = TypeVar("T")
+WATCH_SECONDS = 5.0
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
 _VERSION = sa.select(access_state.c.version)
+<<<<<<< HEAD
 RECENT_SECONDS = 1.0
+=======
+>>>>>>> main
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -46,19 +54,42 @@ _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_adm
 class AccessControl:
     """Gives callers their rights. Threads may share it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, requires_team: bool = False) -> None:
         self.database = database
+        self._requires_team = requires_team
         self._policy = EMPTY
         self._is_recent_until = 0.0
 
+    @property
+    def policy(self) -> Policy:
+        """Everything that decides, as it was when this process looked last."""
+        return self._policy
+
+    async def refresh(self) -> None:
+        """Look whether another server has changed what decides."""
+        version = await self.database.aread(lambda connection: connection.execute(_VERSION).scalar_one())
+        if version != self._policy.version:
+            self._policy = await self.database.aread(load_policy)
+
     async def with_rights(self, subject: Subject) -> Subject:
-        """Give a caller with the rights that it has now."""
+        """Give a caller with the rights that it has now. Raises Forbidden for one who may not use the server."""
         if subject.has_everything:
             return subject
         version, mine = await self.database.alookup(lambda connection: teams_of(connection, subject.user_id))
         if version != self._policy.version:
             self._policy = await self.database.aread(load_policy)
-        return replace(subject, rights=Rights(self._policy, mine))
+        rights = Rights(self._policy, mine)
+        is_let_in = subject.is_administrator or not self._requires_team or rights.grants_on(ROOT) & {LOGIN, ALL_GRANTS}
+        if not is_let_in:
+            raise Forbidden(LOGIN)  # whatever the scopes of its token
+        return replace(subject, rights=rights)
+
+    async def watch(self) -> None:
+        """Keep looking, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(DatabaseUnavailable):
+                await self.refresh()
 
     async def view(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Read with rights as of the same moment, whoever calls."""
@@ -75,6 +106,7 @@ class AccessControl:
         try:
             return await self.database.awrite(write)
         finally:
+<<<<<<< HEAD
             self._is_recent_until = 0.0
 
     def recent_policy(self) -> Policy:
@@ -86,6 +118,9 @@ class AccessControl:
             if version != self._policy.version:
                 self._policy = self.database.read_now(load_policy)
         return self._policy
+=======
+            await self.refresh()
+>>>>>>> main
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -115,8 +150,9 @@ def lock(connection: Connection) -> None:
 
 def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
-    version = connection.execute(sa.select(access_state.c.version)).scalar_one()
+    version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
+<<<<<<< HEAD
     shared: dict[str, str] = {}
     for row in connection.execute(
         sa.select(projects.c.id, projects.c.parent_id, projects.c.shares_cache, projects.c.cache_alias)
@@ -124,6 +160,11 @@ def load_policy(connection: Connection) -> Policy:
         parents[row.id] = row.parent_id
         if row.shares_cache:
             shared[row.id] = row.cache_alias or row.id
+=======
+    names = {}
+    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.name)):
+        parents[row.id], names[row.id] = row.parent_id, row.name
+>>>>>>> main
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -135,6 +176,12 @@ def load_policy(connection: Connection) -> Policy:
     protected: dict[tuple[str, str, str], set[str]] = {}
     for row in connection.execute(sa.select(container_protections)):
         protected.setdefault((row.module, row.environment_id, row.container_id), set()).add(row.grant_id)
+    containers: dict[str, list[IncludedContainer]] = {}
+    for row in connection.execute(sa.select(project_containers).order_by(project_containers.c.id)):
+        item = IncludedContainer(
+            row.module, row.branch, row.environment_id, row.container_id, bool(row.allow_overrides)
+        )
+        containers.setdefault(row.project_id, []).append(item)
     return Policy(
         version=version,
         parents=parents,
@@ -143,7 +190,12 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+<<<<<<< HEAD
         shared_caches=shared,
+=======
+        containers={key: tuple(value) for key, value in containers.items()},
+        names=names,
+>>>>>>> main
     )
 
 
