@@ -162,7 +162,7 @@ class Services:
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
             attachments=(
-                CacheFolders(self.caches, self.access.recent_policy),
+                CacheFolders(self.caches, lambda: self.access.policy),
                 self.artefacts,
                 *HostMounts.configured(settings.host_mounts, settings.mode, (folder.path, folder.work, folder.kept)),
             ),
@@ -194,7 +194,7 @@ class Services:
         )
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
         self.lists = AttributeLists(runtime, execution)
-        self.caches.start(lambda project_id: project_id not in self.access.recent_policy().parents)
+        self.caches.start(lambda project_id: project_id not in self.access.policy.parents)
 
     async def _register_example(self) -> None:
         """Register the example module in a new data folder."""

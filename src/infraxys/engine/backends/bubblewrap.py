@@ -153,6 +153,7 @@ class BubblewrapBackend:
             self._give_slot(slot)
             raise StartFailed("the sandbox is not prepared, or was closed")
         try:
+            await self._take_over(action, slot)
             loop = asyncio.get_running_loop()
             process, ends = await loop.run_in_executor(self._spawning, self._spawn, facts, program, action, slot)
         except BaseException as error:
@@ -167,27 +168,24 @@ class BubblewrapBackend:
         self._running[execution] = slot
         return execution
 
+    async def _take_over(self, action: ActionSpec, slot: int) -> None:
+        """Take the sources of writable mounts from another account, in a thread: they may be large, and that is rare.
+
+        What is still ours is handed over when the action is spawned.
+        """
+        uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
+        if uid is None or gid is None or not action.account:
+            return
+        for mount in action.mounts:
+            if mount.writable and not mount.keeps_owner and mount.source.lstat().st_uid not in {uid, os.geteuid()}:
+                await asyncio.to_thread(hand_over, mount.source, uid, gid)
+
     def _end_unwanted(self, starting: "asyncio.Task[SandboxExecution]") -> None:
         if not starting.cancelled() and starting.exception() is None:
             task = asyncio.get_running_loop().create_task(starting.result().terminate(0))
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
 
-<<<<<<< HEAD
-    async def _hand_over(self, action: ActionSpec, slot: int) -> None:
-        """Give the sources of writable mounts to the slot's account; large trees in a thread."""
-        uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
-        if uid is not None and gid is not None:
-            for mount in action.mounts:
-                if not mount.writable or mount.keeps_owner or mount.source.lstat().st_uid == uid:
-                    continue
-                if is_small(mount.source):
-                    hand_over(mount.source, uid, gid)
-                else:
-                    await asyncio.to_thread(hand_over, mount.source, uid, gid)
-
-=======
->>>>>>> main
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""
         check_environment(action.environment)
@@ -208,7 +206,7 @@ class BubblewrapBackend:
             uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
             if uid is not None and gid is not None:
                 for mount in action.mounts:
-                    if mount.writable:
+                    if mount.writable and not mount.keeps_owner:
                         hand_over(mount.source, uid, gid)
                 for pipe in (stdin, stdout, stderr):
                     os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like

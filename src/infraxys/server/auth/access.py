@@ -6,7 +6,6 @@ with the caller's teams, so that several servers agree without telling one anoth
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -41,10 +40,6 @@ _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
 _VERSION = sa.select(access_state.c.version)
-<<<<<<< HEAD
-RECENT_SECONDS = 1.0
-=======
->>>>>>> main
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -58,7 +53,6 @@ class AccessControl:
         self.database = database
         self._requires_team = requires_team
         self._policy = EMPTY
-        self._is_recent_until = 0.0
 
     @property
     def policy(self) -> Policy:
@@ -106,21 +100,7 @@ class AccessControl:
         try:
             return await self.database.awrite(write)
         finally:
-<<<<<<< HEAD
-            self._is_recent_until = 0.0
-
-    def recent_policy(self) -> Policy:
-        """Give what decides, a moment old at most where another server changed it. Blocks; for threads."""
-        now = time.monotonic()
-        if now >= self._is_recent_until:
-            self._is_recent_until = now + RECENT_SECONDS
-            version = self.database.read_now(lambda connection: connection.execute(_VERSION).scalar_one())
-            if version != self._policy.version:
-                self._policy = self.database.read_now(load_policy)
-        return self._policy
-=======
             await self.refresh()
->>>>>>> main
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -152,19 +132,14 @@ def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
     version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-<<<<<<< HEAD
+    names: dict[str, str] = {}
     shared: dict[str, str] = {}
     for row in connection.execute(
-        sa.select(projects.c.id, projects.c.parent_id, projects.c.shares_cache, projects.c.cache_alias)
+        sa.select(projects.c.id, projects.c.parent_id, projects.c.name, projects.c.shares_cache, projects.c.cache_alias)
     ):
-        parents[row.id] = row.parent_id
+        parents[row.id], names[row.id] = row.parent_id, row.name
         if row.shares_cache:
             shared[row.id] = row.cache_alias or row.id
-=======
-    names = {}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.name)):
-        parents[row.id], names[row.id] = row.parent_id, row.name
->>>>>>> main
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -190,12 +165,9 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
-<<<<<<< HEAD
         shared_caches=shared,
-=======
         containers={key: tuple(value) for key, value in containers.items()},
         names=names,
->>>>>>> main
     )
 
 

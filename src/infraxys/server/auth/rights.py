@@ -62,13 +62,8 @@ class Policy:
     """Everything that decides but who is in which team. `version` is the database's when it was read.
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
-<<<<<<< HEAD
-    the ids of custom grants by (module, environment id, container id). `shared_caches` has the names under which
-    projects show their cache to those below.
-=======
     the ids of custom grants by (module, environment id, container id); `containers` what each project includes,
-    `names` what it is called.
->>>>>>> main
+    `names` what it is called, `shared_caches` the names under which projects show their cache to those below.
     """
 
     version: int = -1
@@ -78,9 +73,7 @@ class Policy:
     given: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
-<<<<<<< HEAD
     shared_caches: Mapping[str, str] = field(default_factory=dict)
-=======
     containers: Mapping[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -88,7 +81,6 @@ class Policy:
     def all_names(self) -> tuple[str, ...]:
         """The names of all projects."""
         return tuple(sorted(set(self.names.values())))
->>>>>>> main
 
     @cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:

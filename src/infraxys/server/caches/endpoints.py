@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from infraxys.kit.trees import NotPlain
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.permissions import Requires, hold
 from infraxys.server.auth.subject import Subject
 from infraxys.server.caches.access import check_cache, is_visible
@@ -50,7 +51,7 @@ Executable = Annotated[
 ]
 
 
-def find(request: Request, subject: Subject, level: str, cache_id: str, grant: str) -> Cache:
+async def find(request: Request, subject: Subject, level: str, cache_id: str, grant: str) -> Cache:
     """Give a cache that the caller has a grant for. Raises UnknownCache and Forbidden.
 
     A project has a cache from the moment that somebody asks for it.
@@ -58,18 +59,18 @@ def find(request: Request, subject: Subject, level: str, cache_id: str, grant: s
     store = store_of(request)
     cache = store.find(level, cache_id)
     name = cache.name if cache is not None else CacheName("project", cache_id)
-    if cache is None and (level != "project" or cache_id not in known_projects(request)):
+    if cache is None and not (level == "project" and await is_project(request, cache_id)):
         raise UnknownCache(cache_id)
     hold(request, subject, partial(check_cache, name=name, grant=grant, unknown=UnknownCache(cache_id)))
-    if cache is None:
-        cache = store.hold(name)
-        store.release([cache])
-    return cache
+    return cache or await asyncio.to_thread(store.make, name)
 
 
-def known_projects(request: Request) -> frozenset[str]:
-    """Give the ids of all projects."""
-    return frozenset(request.app.state.services.access.recent_policy().parents)
+async def is_project(request: Request, project_id: str) -> bool:
+    """Whether there is a project, also one that another server has just made."""
+    access: AccessControl = request.app.state.services.access
+    if project_id not in access.policy.parents:
+        await access.refresh()
+    return project_id in access.policy.parents
 
 
 @router.get("", operation_id="list_caches", response_model=CachePage, responses=REFUSALS)
@@ -119,7 +120,7 @@ def position(cache: Cache) -> str:
 )
 async def get_cache(request: Request, subject: MayList, level: str, cache_id: str) -> Response:
     """Give a cache: what it belongs to, its size and last use."""
-    cache = await asyncio.to_thread(find, request, subject, level, cache_id, "cache.list")
+    cache = await find(request, subject, level, cache_id, "cache.list")
     return JSONResponse(cache_object(store_of(request), cache))
 
 
@@ -128,7 +129,7 @@ async def get_cache(request: Request, subject: MayList, level: str, cache_id: st
 )
 async def delete_cache(request: Request, subject: MayDelete, level: str, cache_id: str) -> Response:
     """Remove everything that is in a cache. Actions that have it just now go on with an empty one."""
-    cache = await asyncio.to_thread(find, request, subject, level, cache_id, "cache.delete")
+    cache = await find(request, subject, level, cache_id, "cache.delete")
     await asyncio.to_thread(store_of(request).clean, cache)
     await note(request, "cache.delete", cache)
     return Response(status_code=204)
@@ -154,7 +155,7 @@ async def get_cache_file(
     With a slash at the end: what is in a folder, by name, at most the first 10,000 entries; `path` may be empty then.
     """
     names = names_of(path.removesuffix("/"))
-    cache = await asyncio.to_thread(find, request, subject, level, cache_id, "cache.read")
+    cache = await find(request, subject, level, cache_id, "cache.read")
     if names and not path.endswith("/"):
         return file_response(request, await asyncio.to_thread(open_file, cache, names), names[-1])
     some = await asyncio.to_thread(folder_entries, cache, names)
@@ -204,7 +205,7 @@ async def target(
     names = names_of(path)
     if not names:
         raise BadRequest("the path names no file")
-    return await asyncio.to_thread(find, request, subject, level, cache_id, "cache.modify"), names
+    return await find(request, subject, level, cache_id, "cache.modify"), names
 
 
 @router.delete(
@@ -218,7 +219,7 @@ async def delete_cache_file(request: Request, subject: MayDelete, level: str, ca
     names = names_of(path.removesuffix("/"))
     if not names:
         raise BadRequest("the path names no file")
-    cache = await asyncio.to_thread(find, request, subject, level, cache_id, "cache.delete")
+    cache = await find(request, subject, level, cache_id, "cache.delete")
     try:
         await asyncio.to_thread(store_of(request).clean, cache, names)
     except (FileNotFoundError, NotPlain) as error:

@@ -49,7 +49,7 @@ def caches_of(
 
 
 class CacheFolders:
-    """Gives steps their caches. `policy` tells which environment is in which project; it may block."""
+    """Gives steps their caches. `policy` tells which environment is in which project."""
 
     def __init__(self, store: CacheStore, policy: Callable[[], Policy]) -> None:
         self._store, self._policy = store, policy

@@ -31,7 +31,7 @@ async def get_project_cache_file(request: Request, subject: MayRead, project_id:
     names = names_of(path)
     if not names:
         raise BadRequest("the path names no file")
-    cache = await asyncio.to_thread(find, request, subject, "project", project_id, "cache.read")
+    cache = await find(request, subject, "project", project_id, "cache.read")
     return file_response(request, await asyncio.to_thread(open_file, cache, names), names[-1])
 
 

@@ -181,7 +181,7 @@ class CacheStore:
     def hold(self, name: CacheName) -> Cache:
         """Give a cache, made if it is not there, that stays until it is released. Raises OSError."""
         with self._lock:
-            cache = self._caches.get((name.level, name.id)) or self._make(name)
+            cache = self._caches.get((name.level, name.id)) or self._add(name)
             cache.users += 1
         try:
             self._ensure(cache)
@@ -189,6 +189,12 @@ class CacheStore:
             with self._lock:
                 cache.users -= 1
             raise
+        return cache
+
+    def make(self, name: CacheName) -> Cache:
+        """Give a cache, made if it is not there. Raises OSError."""
+        cache = self.hold(name)
+        self.release([cache])
         return cache
 
     def release(self, caches: Iterable[Cache]) -> None:
@@ -204,7 +210,7 @@ class CacheStore:
                     if moment >= cache.due:
                         self._work.put(self._measure_used)
 
-    def _make(self, name: CacheName) -> Cache:
+    def _add(self, name: CacheName) -> Cache:
         cache_id = name.id
         cache = Cache(name, cache_id, self.root / name.level / cache_id, utc_now())
         cache.sidecar.write_text(json.dumps({**asdict(name), "created_at": cache.created_at.isoformat()}))

@@ -32,12 +32,8 @@ from infraxys.server.catalog.errors import (
     UnknownInstance,
     UnknownWorkflow,
 )
-<<<<<<< HEAD
 from infraxys.server.errors import Problem as Refusal
-from infraxys.spec.identity import BranchPath
-=======
 from infraxys.spec.identity import BranchPath, ModuleId
->>>>>>> main
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
 
