@@ -62,7 +62,9 @@ async def find(request: Request, subject: Subject, level: str, cache_id: str, gr
     if cache is None and not (level == "project" and await is_project(request, cache_id)):
         raise UnknownCache(cache_id)
     hold(request, subject, partial(check_cache, name=name, grant=grant, unknown=UnknownCache(cache_id)))
-    return cache or await asyncio.to_thread(store.make, name)
+    if cache is None:
+        cache = await asyncio.to_thread(store.make, name)
+    return cache
 
 
 async def is_project(request: Request, project_id: str) -> bool:

@@ -240,8 +240,9 @@ class Catalog:
             branch = self._branch(path)
             if environment_id not in branch.world.snapshot.environments:
                 raise UnknownEnvironment(environment_id, path.branch, None)
+            included = self._included_in(Place(str(path.module), path.branch, environment_id))
+            generation = self._generation(branch, environment_id, included)
             environment = branch.world.environment(environment_id)
-            generation = self._generation(branch, environment_id)
             try:
                 return value_list(branch.world, environment, generation, target, name)
             except CannotPlan as error:
