@@ -233,7 +233,7 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "list_included_containers": project_call("/containers"),
     "add_included_container": project_call("/containers", CONTAINER_BODY, "environment.read"),
     "remove_included_container": exclude,
-    "list_teams": lambda world: Call(f"/teams?projectId={world.project}", world.make.team(world.project)),
+    "list_teams": lambda world: Call(f"/teams?projectId={world.project}&limit=500", world.make.team(world.project)),
     "create_team": lambda world: Call("/teams", world.project, {"projectId": world.project, "name": str(uuid.uuid4())}),
     "get_team": team_call(""),
     "update_team": team_call("", {"description": "changed"}),
