@@ -4,13 +4,14 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
-from infraxys.engine.plan import PlannedStep
+from infraxys.engine.plan import PlannedModule, PlannedStep
+from infraxys.engine.preparation import preparation
 
 ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
 MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a longer variable in its environment
@@ -21,6 +22,7 @@ class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `overrides` are variables that win over attributes and properties.
     A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
     """
 
@@ -36,13 +38,22 @@ class RunContext:
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
     token: str | None = None
+    project_name: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
     reads_only: bool = False
 
 
-def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
+def lay_out(
+    folder: Path,
+    environment: Path,
+    step: PlannedStep,
+    run: RunContext,
+    modules: Sequence[tuple[PlannedModule, Path]] = (),
+) -> None:
     """Write the step's own part of the tree: `system` (shown read-only) and `instance` (its private copy). Blocks.
 
-    `environment` is the folder of the rendered environment. Raises OSError.
+    `environment` is the folder of the rendered environment, `modules` are those enabled, with their folders. Raises
+    OSError.
     """
     system, instance = f"{folder}/system", f"{folder}/instance"
     for path in (str(folder), system, f"{system}/custom"):
@@ -54,17 +65,35 @@ def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext)
         "teams": list(run.teams),
         "projects": list(run.projects),
     }
-    exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
+    variables = {**step.variables, **run_variables(step, run)}
+    exports = shell_exports(variables)
+    if not step.is_quick:
+        attributes = {name: value for name, value in step.attributes.items() if name not in variables}
+        exports += preparation(ROOT, Path(environment), step, modules, shell_exports(attributes), run.overrides)
     write(f"{system}/custom/arguments.json", run.argument)
     write(f"{system}/current_user.json", json.dumps(user).encode())
     write(f"{system}/grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
     write(f"{system}/environment.sh", exports.encode(errors="replace"))
+    if run.overrides:
+        make_folder(f"{folder}/run_overrides")
+        lines = [f"{as_variable(name)}={escape_property(value)}\n" for name, value in run.overrides.items()]
+        write(f"{folder}/run_overrides/override.auto_properties", "".join(lines).encode(errors="replace"))
     if run.token is not None:
         write(f"{system}/token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
         write(f"{system}/rest_client.json", json.dumps(client).encode())
     os.symlink(f"{ROOT}/core/has_grant", f"{system}/has_grant")  # noqa: PTH211 - as below
     copy_rendered(f"{environment}/{step.directory}", instance)
+
+
+def as_variable(name: str) -> str:
+    """Give the variable that a named argument sets."""
+    return name.replace("-", "_").lower()
+
+
+def escape_property(value: str) -> str:
+    """Write a value as `export_file` of the core library reads it from a file of properties."""
+    return value.replace("\\", "\\\\").replace("\r\n", "\n").replace("\n", "{CARRIAGE_RETURN}").replace("\0", "")
 
 
 # Plain calls of the system: this is done for every step, and pathlib and shutil cost more than the disk.
@@ -117,11 +146,16 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         "THREAD_NUMBER": "1",
         "thread_number": "1",
         "ON_PROVISIONING_SERVER": "true",
+        "EXECUTING_PIPELINE": "false",
+        "provisioning_server": "localhost",
+        "provisioning_server_docker_image": "",
+        "project_name": run.project_name,
     }
     if run.workflow_name is not None:
         variables["WORKFLOW"] = run.workflow_name
     if run.rest_endpoint is not None:
         variables["INFRAXYS_REST_ENDPOINT"] = run.rest_endpoint
+        variables["infraxys_request_url"] = run.rest_endpoint.partition("/api/")[0]
     return variables
 
 

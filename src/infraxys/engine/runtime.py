@@ -14,6 +14,7 @@ from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import StepLog
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
+from infraxys.engine.preparation import CORE_PLACE, copy_core, is_core
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
 from infraxys.engine.status import Status
 
@@ -129,10 +130,7 @@ class StepRuntime:
             remove_tree(folder)
             folder.mkdir(parents=True)
             folder.chmod(0o755)
-        for file in resources.files("infraxys.core").iterdir():
-            if file.is_file() and not file.name.endswith(".py"):
-                (self._core / file.name).write_bytes(file.read_bytes())
-                (self._core / file.name).chmod(0o755)
+        copy_core(resources.files("infraxys.core"), self._core)
         if self._certificates is not None:
             write(self._core / CA_FILE, self._certificates)
         # Where clients of the API look for endpoint and token; each run has its own behind the link.
@@ -151,7 +149,7 @@ class StepRuntime:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
             acquired = True
-            lay_out(folder, environment, step, run)
+            lay_out(folder, environment, step, run, modules)
             for attachment in self._attachments:
                 attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
             action = with_attached(self._spec(folder, environment, plan, step, run, modules), attached)
@@ -273,6 +271,7 @@ class StepRuntime:
             *(Mount(path, f"{ROOT}/modules/{module.path.directory}") for module, path in modules),
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),
+            *_further_mounts(folder, run, modules),
         ]
         return ActionSpec(
             run_id=run.run_id,
@@ -284,6 +283,19 @@ class StepRuntime:
             network=self._network,
             limits=self._limits,
         )
+
+
+def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:
+    """Give what only few runs have."""
+    mounts = []
+    if run.overrides and (folder / "run_overrides").exists():
+        mounts.append(Mount(folder / "run_overrides", f"{ROOT}/run_overrides"))
+    places = {module.path.directory for module, _ in modules}
+    for module, path in modules:
+        if CORE_PLACE not in places and is_core(module, path):
+            places.add(CORE_PLACE)
+            mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
+    return mounts
 
 
 def with_attached(action: ActionSpec, attached: list[Attached]) -> ActionSpec:

@@ -89,6 +89,7 @@ class Services:
     async def start(self) -> None:
         """Bring everything up. Raises BackendUnavailable, DatabaseUnavailable and NewerSchema."""
         settings, folder = self.settings, self.folder
+        backend = asyncio.create_task(asyncio.to_thread(make_backend, settings, folder))  # takes longest
         await asyncio.to_thread(migrate, self.database)
         key = self._key = TokenKey(folder.keys / "tokens.key")
         idle = timedelta(seconds=settings.session_idle)
@@ -120,6 +121,7 @@ class Services:
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
         if settings.mode == "server":
             self.setup_link = await self.database.awrite(setup.create_link)
+        self.backend = await backend
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
@@ -141,7 +143,6 @@ class Services:
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
-        self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
         self.caches = CacheStore(folder.caches, folder.accounts.gid, settings.cache_quota)
         self.artefacts = Artefacts(folder.artefacts, folder.accounts.gid, settings.artefact_limit)
