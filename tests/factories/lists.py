@@ -56,6 +56,7 @@ def lists() -> dict[str, Any]:
     }
     return {
         "module.json": {"dependencies": []},
+        "init.sh": "echo noise of the module\n",
         "packets/Lists/packet.json": packet,
         **{f"packets/Lists/files/{name}": text for name, text in SCRIPTS.items()},
         "environments/lists/environment.json": {"id": ENVIRONMENT, "workflows": []},

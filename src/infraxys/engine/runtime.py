@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "TAR_OPTIONS": "--no-same-owner",
 }
 CA_FILE = "server_ca.pem"
+QUIET_PREPARATION = "INFRAXYS_QUIET_PREPARATION"  # what prepares an action says goes to standard error
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -277,7 +278,7 @@ class StepRuntime:
             run_id=run.run_id,
             step_id=step.id,
             command=("source", f"{ROOT}/core/bootstrap.sh", step.filename),
-            environment=ENVIRONMENT,
+            environment={**ENVIRONMENT, QUIET_PREPARATION: "true"} if run.reads_only else ENVIRONMENT,
             directory="/root",
             mounts=tuple(mounts),
             network=self._network,
