@@ -66,6 +66,11 @@ if [[ $__infraxys_is_prepared ]]; then
         target_provisioning_root local_file_directory default_module_dir
 fi
 
+# For a list of values only what the action itself prints counts.
+if [[ ${INFRAXYS_QUIET_PREPARATION-} ]]; then
+    exec {__infraxys_output}>&1 1>&2
+fi
+
 if [[ $__infraxys_is_prepared ]]; then
     # -- Functions and overrides --
     . "$__infraxys_root/core/bash/ssh.sh"
@@ -114,6 +119,10 @@ if [[ $__infraxys_is_prepared ]]; then
         __infraxys_rearm
     fi
     set -- "${__infraxys_arguments[@]}"
+fi
+
+if [[ ${INFRAXYS_QUIET_PREPARATION-} ]]; then
+    exec 1>&"$__infraxys_output" {__infraxys_output}>&-
 fi
 
 # -- The action --

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from io import FileIO
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 FLUSH_SECONDS = 0.05
 FLUSH_BYTES = 64 * 1024
@@ -47,6 +47,16 @@ class Frame:
     at: float
     step: int
     stream: LogStream
+
+
+class StepLog(Protocol):
+    """Where the output of a step goes."""
+
+    def write(self, step: int, stream: LogStream, data: bytes) -> None:
+        """Append bytes of the action."""
+
+    def note(self, step: int, text: str) -> None:
+        """Append what the server has to say."""
 
 
 class LogWriter:

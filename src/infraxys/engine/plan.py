@@ -24,7 +24,8 @@ class PlannedStep:
     `directory` is the instance directory below the environments root, `<environment>/<container>/<instance>`.
     `attributes` are exported to the action as shell variables (names checked, dangerous ones left out);
     `variables` are those of spec 6.5. `timeout_seconds` is the packet file's own limit. `limits` and `network` are
-    left to the server's settings when None.
+    left to the server's settings when None. `image` is the container image to execute in, as the packet file has it,
+    with its `custom_command` in place of the file itself.
     """
 
     id: str
@@ -39,6 +40,8 @@ class PlannedStep:
     modules: tuple[PlannedModule, ...]
     timeout_seconds: float
     is_quick: bool = False
+    image: str = ""
+    custom_command: str = ""
 
     @property
     def is_sourced(self) -> bool:

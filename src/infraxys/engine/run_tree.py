@@ -38,6 +38,7 @@ class RunContext:
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts. `masker`
     keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
     `overrides` are variables that win over attributes and properties.
+    A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class RunContext:
     overrides: Mapping[str, str] = field(default_factory=dict)
     variables: tuple[RunVariable, ...] = ()
     masker: Masker | None = None
+    reads_only: bool = False
 
 
 def lay_out(

@@ -4,16 +4,17 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
+from infraxys.engine.attachments import Attached, Attachment, notes, settle
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed, Stream
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.feedback.conversation import Conversation, Host
 from infraxys.engine.feedback.idle import NOTE, IdleInput
-from infraxys.engine.logs import LogWriter
+from infraxys.engine.logs import StepLog
 from infraxys.engine.masking import Masker
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
@@ -33,6 +34,7 @@ ENVIRONMENT = {
     "TAR_OPTIONS": "--no-same-owner",
 }
 CA_FILE = "server_ca.pem"
+QUIET_PREPARATION = "INFRAXYS_QUIET_PREPARATION"  # what prepares an action says goes to standard error
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -82,6 +84,7 @@ class PreparedStep:
     folder: Path
     action: ActionSpec | None
     problem: str = ""
+    attached: tuple[Attached, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class StepRuntime:
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
-    which actions know the server when they call it.
+    which actions know the server when they call it. `attachments` give steps folders that stay.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -112,8 +115,10 @@ class StepRuntime:
         grace_seconds: float = 10.0,
         runs: Path | None = None,
         certificates: bytes | None = None,
+        attachments: tuple[Attachment, ...] = (),
     ) -> None:
         self._backend, self._export = backend, export
+        self._attachments = attachments
         self._environments = EnvironmentStore(work / "environments")
         self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
         self._certificates = certificates
@@ -140,6 +145,7 @@ class StepRuntime:
         step = plan.steps[index]
         folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
+        attached: list[Attached] = []
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
@@ -147,13 +153,17 @@ class StepRuntime:
             lay_out(folder, environment, step, run, modules)
             if run.masker is not None:
                 run.masker.prepare()
-            action = self._spec(folder, environment, plan, step, run, modules)
+            for attachment in self._attachments:
+                attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
+            action = with_attached(self._spec(folder, environment, plan, step, run, modules), attached)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
                 self._environments.release(plan.rendered)
+            for one in attached:
+                one.release()
             return PreparedStep(plan, index, run, folder, None, reason(error))
-        return PreparedStep(plan, index, run, folder, action)
+        return PreparedStep(plan, index, run, folder, action, attached=tuple(attached))
 
     def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
         """Give a step that cannot be started, with the reason."""
@@ -175,7 +185,7 @@ class StepRuntime:
             raise
 
     async def execute(
-        self, started: StartedStep, log: LogWriter, stopper: Stopper | None = None, host: Host | None = None
+        self, started: StartedStep, log: StepLog, stopper: Stopper | None = None, host: Host | None = None
     ) -> StepResult:
         """Let a started step run to its end, and clear it away. What the action does is never an exception.
 
@@ -214,6 +224,8 @@ class StepRuntime:
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
         self._environments.release(prepared.plan.rendered)
+        for attached in prepared.attached:
+            attached.release()
 
     def _clear_later(self, prepared: PreparedStep) -> None:
         if prepared.action is not None:
@@ -222,7 +234,7 @@ class StepRuntime:
             task.add_done_callback(self._clearing.discard)
 
     async def _execute(
-        self, execution: Execution, prepared: PreparedStep, log: LogWriter, stopper: Stopper, host: Host | None
+        self, execution: Execution, prepared: PreparedStep, log: StepLog, stopper: Stopper, host: Host | None
     ) -> StepResult:
         step = prepared.plan.steps[prepared.index]
         loop = asyncio.get_running_loop()
@@ -240,6 +252,9 @@ class StepRuntime:
             folder = prepared.folder / "system"
             talk = Conversation(host, partial(emit, "stdout"), execution.write, mask=masker.text, folder=folder)
         idle = watch_input(execution, talk, prepared, log)
+        said = notes(prepared.attached)
+        if said:
+            log.note(prepared.index, f"[infraxys] {said}\n")
         execution.let_begin()
         try:
             async for chunk in execution.output():
@@ -263,7 +278,9 @@ class StepRuntime:
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
-        return describe(end, stopper, step, limit)
+        if any(one.has_left() for one in prepared.attached):
+            said = "; ".join(filter(None, (said, await asyncio.to_thread(settle, prepared.attached))))
+        return with_note(describe(end, stopper, step, limit), said)
 
     def _module(self, module: PlannedModule) -> Path:
         path = self._exported.get(module)
@@ -294,7 +311,7 @@ class StepRuntime:
             run_id=run.run_id,
             step_id=step.id,
             command=("source", f"{ROOT}/core/bootstrap.sh", step.filename),
-            environment=ENVIRONMENT,
+            environment={**ENVIRONMENT, QUIET_PREPARATION: "true"} if run.reads_only else ENVIRONMENT,
             directory="/root",
             mounts=tuple(mounts),
             network=self._network,
@@ -302,7 +319,7 @@ class StepRuntime:
         )
 
 
-def watch_input(execution: Execution, talk: Conversation | None, prepared: PreparedStep, log: LogWriter) -> IdleInput:
+def watch_input(execution: Execution, talk: Conversation | None, prepared: PreparedStep, log: StepLog) -> IdleInput:
     """End the input of an action that waits for it, where nobody is there to type."""
     return IdleInput(
         execution.end_idle_input,
@@ -322,6 +339,23 @@ def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedMo
             places.add(CORE_PLACE)
             mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
     return mounts
+
+
+def with_attached(action: ActionSpec, attached: list[Attached]) -> ActionSpec:
+    """Add to an action the folders that it gets beside its tree."""
+    if not attached:
+        return action
+    environment, mounts, account = dict(action.environment), action.mounts, action.account
+    for one in attached:
+        environment.update(one.variables)
+        mounts += one.mounts
+        account = one.account or account
+    return replace(action, environment=environment, mounts=mounts, account=account)
+
+
+def with_note(result: StepResult, note: str) -> StepResult:
+    """Add a sentence to what is said about the end of a step."""
+    return replace(result, message="; ".join(filter(None, (result.message, note)))) if note else result
 
 
 async def end_now(execution: Execution | None) -> None:

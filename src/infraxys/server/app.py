@@ -73,7 +73,13 @@ def build_app(services: Running) -> FastAPI:
     app.add_exception_handler(Exception, _unexpected)
     # The last one added is the first one called.
     app.add_middleware(RightsWatch)
-    app.add_middleware(BodyLimit, limit=settings.body_limit, seconds=settings.body_seconds)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.body_limit,
+        seconds=settings.body_seconds,
+        # Some clients send files as base64 text, which is a third longer, with line ends.
+        upload_limit=settings.cache_upload_limit * 14 // 10,
+    )
     if services.rate_limits.is_on:
         app.add_middleware(Throttle, limits=services.rate_limits)
     app.add_middleware(RawPath)

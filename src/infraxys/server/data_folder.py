@@ -24,6 +24,9 @@ class DataFolder:
         self.is_new = not (self.database / "infraxys.db").exists()
         self.accounts = find_accounts(slots, self.path)
         self.work = work.expanduser().absolute() if work else self._choose_work()
+        # What actions may write to and what stays: where their accounts can reach it.
+        self.kept = self.path if is_reachable(self.path, self.accounts) else self.work
+        self.caches, self.artefacts = self.kept / "caches", self.kept / "artefacts"
 
     def _choose_work(self) -> Path:
         """Put `work` inside, unless a folder above is closed to the accounts that actions run as."""

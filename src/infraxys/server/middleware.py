@@ -12,6 +12,7 @@ import structlog
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infraxys.server.body import too_large
 from infraxys.server.errors import (
     PROBLEM_JSON,
     BadRequest,
@@ -19,11 +20,13 @@ from infraxys.server.errors import (
     NotFound,
     Problem,
     RequestTimeout,
-    TooLarge,
 )
+from infraxys.server.paths import API
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_PATH = 8 * 1024
+UPLOADS = (f"{API}/caches/", f"{API}/cache/")
+UPLOAD_PATIENCE = 20  # times the seconds that a body may take
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 CONTENT_POLICY = (
@@ -149,25 +152,32 @@ def checked_path(raw: bytes) -> str:
 
 
 class BodyLimit:
-    """Bounds the size of a body and the time that it may take to arrive."""
+    """Bounds the size of a body and the time that it may take to arrive.
 
-    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
+    Files that go into caches have a limit of their own; they are written to disk as they come.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float, upload_limit: int = 0) -> None:
         self.app, self._limit, self._seconds = app, limit, seconds
+        self._upload_limit = upload_limit or limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit, seconds = self._limit, self._seconds
+        if scope["path"].startswith(UPLOADS) and scope["method"] in {"PUT", "POST"}:
+            limit, seconds = self._upload_limit, seconds * UPLOAD_PATIENCE
         length = header(scope, b"content-length")
         if scope["method"] in {"GET", "HEAD"} and length is None and header(scope, b"transfer-encoding") is None:
             await self.app(scope, receive, send)
             return
-        if length is not None and (not length.isdigit() or int(length) > self._limit):
-            await problem_response(self._too_large(), scope["path"])(scope, receive, send)
+        if length is not None and (not length.isdigit() or int(length) > limit):
+            await problem_response(too_large(limit), scope["path"])(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._seconds
+        deadline = loop.time() + seconds
         received = 0
         is_complete = False
 
@@ -183,14 +193,11 @@ class BodyLimit:
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 is_complete = not message.get("more_body", False)
-                if received > self._limit:
-                    raise self._too_large()
+                if received > limit:
+                    raise too_large(limit)
             return message
 
         await self.app(scope, limited, send)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._limit} bytes")
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -27,5 +27,20 @@ class BranchConvertor(SegmentConvertor):
     regex = ".+"
 
 
+class RestConvertor(Convertor[str]):
+    """The rest of a path, still encoded: who takes it splits it first. See `infraxys.kit.trees.split`."""
+
+    regex = ".*"
+
+    def convert(self, value: str) -> str:
+        """Leave it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Leave it as it is."""
+        return value
+
+
+register_url_convertor("rest", RestConvertor())
 register_url_convertor("segment", SegmentConvertor())
 register_url_convertor("branch", BranchConvertor())

@@ -32,13 +32,18 @@ from infraxys.server.auth.places import Place
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.tokens import TokenKey
+from infraxys.server.caches.host_mounts import HostMounts
+from infraxys.server.caches.places import CacheFolders
+from infraxys.server.caches.store import CacheStore
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
+from infraxys.server.runs.artefacts import Artefacts
 from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs.lists import AttributeLists
 from infraxys.server.runs.repository import DatabaseHeartbeats
 from infraxys.server.runs.rights import Starters
 from infraxys.server.runs.submit import Runs
@@ -63,6 +68,9 @@ class Services:
     variables: VariableService
     variable_resolver: VariableResolver
     runs: Runs
+    caches: CacheStore
+    artefacts: Artefacts
+    lists: AttributeLists
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
         self.settings, self.folder = settings, folder
@@ -153,6 +161,10 @@ class Services:
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
         backend = self.backend
+        self.caches = CacheStore(folder.caches, folder.accounts.gid, settings.cache_quota)
+        self.artefacts = Artefacts(folder.artefacts, folder.accounts.gid, settings.artefact_limit)
+        await asyncio.to_thread(self.caches.prepare)
+        await asyncio.to_thread(self.artefacts.prepare)
         runtime = StepRuntime(
             backend,
             folder.work,
@@ -167,6 +179,11 @@ class Services:
             network=settings.network,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
+            attachments=(
+                CacheFolders(self.caches, lambda: self.access.policy),
+                self.artefacts,
+                *HostMounts.configured(settings.host_mounts, settings.mode, (folder.path, folder.work, folder.kept)),
+            ),
         )
         await asyncio.to_thread(runtime.prepare)
         await self.backend.probe()
@@ -196,6 +213,8 @@ class Services:
             lost_ownership=lambda: asyncio.run_coroutine_threadsafe(self._end_all(), loop).result(),
         )
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
+        self.lists = AttributeLists(runtime, execution)
+        self.caches.start(lambda project_id: project_id not in self.access.policy.parents)
 
     async def _register_example(self) -> None:
         """Register the example module in a new data folder."""
@@ -245,6 +264,7 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         self.variable_resolver.close()
+        await asyncio.to_thread(self.caches.stop)
         await asyncio.to_thread(self._reaper.stop)
         self._access_watch.cancel()
         if self.openid is not None:

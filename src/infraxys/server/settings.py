@@ -56,6 +56,10 @@ class Settings(OpenIdOptions, SecretOptions):
     body_seconds: float = Field(default=30.0, gt=0)
     log_limit: int = Field(default=2 * 1024**3, ge=1024)
     extra_read_only: str = ""
+    host_mounts: str = ""
+    cache_quota: int = Field(default=10 * 1024**3, ge=4096)
+    cache_upload_limit: int = Field(default=100 * 1024**2, ge=1024)
+    artefact_limit: int = Field(default=1024**3, ge=4096)
     requires_team: bool = False
     session_idle: float = Field(default=12 * 3600, ge=60, le=365 * 86400)
     session_lifetime: float = Field(default=7 * 86400, ge=60, le=365 * 86400)

@@ -30,13 +30,15 @@ class Call:
 
     path: str
     target: str
-    json: dict[str, Any] | None = None
+    json: dict[str, Any] | str | None = None
     also: tuple[str, ...] = ()  # grants that this needs beside the route's own
 
     def with_unknown(self) -> "Call":
         """Give the same call for something that does not exist."""
         other = str(uuid.uuid4()) if len(self.target) == 36 else "nothing-1"
-        body = None if self.json is None else {key: self._swap(value, other) for key, value in self.json.items()}
+        body = self.json
+        if isinstance(body, dict):
+            body = {key: self._swap(value, other) for key, value in body.items()}
         return Call(self.path.replace(self.target, other), other, body)
 
     def _swap(self, value: Any, other: str) -> Any:
@@ -148,6 +150,32 @@ def take(world: World) -> Call:
     return Call(f"/teams/{team}/grants/run.list?projectId={world.project}", team)
 
 
+def cache_call(suffix: str = "", *, is_there: bool = False, body: str | None = None) -> Callable[[World], Call]:
+    def make(world: World) -> Call:
+        name = f"{uuid.uuid4().hex}.txt"
+        path = f"/caches/project/{world.project}"
+        if is_there:
+            assert world.ask("PUT", Call(f"{path}/{name}", "", "text"), world.everything).is_success
+        return Call(path + suffix.replace("FILE", name), world.project, body)
+
+    return make
+
+
+def ring_2_call(body: str | None = None) -> Callable[[World], Call]:
+    def make(world: World) -> Call:
+        made = cache_call("/FILE", is_there=True)(world)
+        return Call(made.path.replace("/caches/project/", "/cache/projects/"), world.project, body)
+
+    return make
+
+
+def artefact(world: World) -> Call:
+    code = {"code": "import os; open(os.environ['INFRAXYS_ARTEFACTS'] + '/a', 'w').close()"}
+    call = Call(f"/instance/main/{INSTANCE}/files/code.py/execute", INSTANCE, {"argument": code})
+    run_id = world.ask("POST", call, world.everything).json()["id"]
+    return Call(f"/runs/{run_id}/artefacts/a", run_id)
+
+
 def unprotect(world: World) -> Call:
     grant = world.make.custom(world.project)
     entry = world.make.protect(grant, ENVIRONMENT, f"container-{grant}")
@@ -203,6 +231,22 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "get_run_plan": run_call("/plan"),
     "get_run_log": run_call("/log"),
     "follow_run": run_call("/events"),
+    "list_artefacts": run_call("/artefacts"),
+    "get_artefact": artefact,
+    "list_attribute_values": lambda _: Call(
+        f"/modules/localhost%2Ftests%2Flibrary/branches/main/environments/{ENVIRONMENT}/containers/{CONTAINER}"
+        f"/instances/{INSTANCE}/attributes/greeting/values",
+        ENVIRONMENT,
+    ),
+    "list_caches": lambda world: Call("/caches?level=project&limit=500", world.project),
+    "get_cache": cache_call(),
+    "delete_cache": cache_call(),
+    "get_cache_file": cache_call("/FILE", is_there=True),
+    "replace_cache_file": cache_call("/FILE", body="text"),
+    "add_cache_file": cache_call("/FILE", body="text"),
+    "delete_cache_file": cache_call("/FILE", is_there=True),
+    "get_project_cache_file": ring_2_call(),
+    "update_project_cache_file": ring_2_call("dGV4dA=="),
     "list_projects": lambda world: Call("/projects", world.project),
     "create_project": lambda world: Call(
         "/projects", world.project, {"parentId": world.project, "name": str(uuid.uuid4())}
@@ -218,7 +262,7 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "list_included_containers": project_call("/containers"),
     "add_included_container": project_call("/containers", CONTAINER_BODY, "environment.read"),
     "remove_included_container": exclude,
-    "list_teams": lambda world: Call(f"/teams?projectId={world.project}", world.make.team(world.project)),
+    "list_teams": lambda world: Call(f"/teams?projectId={world.project}&limit=500", world.make.team(world.project)),
     "create_team": lambda world: Call("/teams", world.project, {"projectId": world.project, "name": str(uuid.uuid4())}),
     "get_team": team_call(""),
     "update_team": team_call("", {"description": "changed"}),
@@ -252,7 +296,7 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
         )
     },
 }
-LISTS = {"list_runs", "list_projects", "list_teams"}
+LISTS = {"list_runs", "list_projects", "list_teams", "list_caches"}
 
 
 def grant_of(route: APIRoute) -> str:

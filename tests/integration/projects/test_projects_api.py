@@ -279,7 +279,7 @@ class TestTeams:
         token = make.token(make.user(mine))
         path = f"/teams/{mine}/grants"
         assert ask("POST", path, token, {"projectId": project, "grants": ["run.list"]}).status_code == 204
-        for grants, bundles, missing in ((["run.read"], [], "run.read"), ([], ["viewer"], "environment.read")):
+        for grants, bundles, missing in ((["run.read"], [], "run.read"), ([], ["viewer"], "cache.list")):
             answer = ask("POST", path, token, {"projectId": project, "grants": grants, "bundles": bundles})
             assert (answer.status_code, answer.json()["grant"]) == (403, missing)
         custom = make.custom(project, name := f"own {new_name()}")

@@ -23,11 +23,15 @@ class StartFailed(Exception):  # noqa: N818 - see above
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A host path shown to the action at `target`, in the order given (later ones lie over earlier ones)."""
+    """A host path shown to the action at `target`, in the order given (later ones lie over earlier ones).
+
+    With `keeps_owner` a writable one is not handed over: it is somebody's own folder.
+    """
 
     source: Path
     target: str
     writable: bool = False
+    keeps_owner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class ActionSpec:
 
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
-    execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
+    execution in messages. The sources of writable mounts are handed over to the account that the action runs as:
+    actions with the same `account` run as the same one, so that they can share folders; others as any that is free.
     """
 
     run_id: str
@@ -60,6 +65,7 @@ class ActionSpec:
     mounts: tuple[Mount, ...] = ()
     network: bool = True
     limits: Limits = field(default_factory=Limits)
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

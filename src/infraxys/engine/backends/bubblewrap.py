@@ -153,6 +153,7 @@ class BubblewrapBackend:
             self._give_slot(slot)
             raise StartFailed("the sandbox is not prepared, or was closed")
         try:
+            await self._take_over(action, slot)
             loop = asyncio.get_running_loop()
             process, ends = await loop.run_in_executor(self._spawning, self._spawn, facts, program, action, slot)
         except BaseException as error:
@@ -166,6 +167,18 @@ class BubblewrapBackend:
         execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=is_held)
         self._running[execution] = slot
         return execution
+
+    async def _take_over(self, action: ActionSpec, slot: int) -> None:
+        """Take the sources of writable mounts from another account, in a thread: they may be large, and that is rare.
+
+        What is still ours is handed over when the action is spawned.
+        """
+        uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
+        if uid is None or gid is None or not action.account:
+            return
+        for mount in action.mounts:
+            if mount.writable and not mount.keeps_owner and mount.source.lstat().st_uid not in {uid, os.geteuid()}:
+                await asyncio.to_thread(hand_over, mount.source, uid, gid)
 
     def _end_unwanted(self, starting: "asyncio.Task[SandboxExecution]") -> None:
         if not starting.cancelled() and starting.exception() is None:
@@ -190,10 +203,10 @@ class BubblewrapBackend:
                 ours.append(read if is_ours_read else write)
                 theirs.append(write if is_ours_read else read)
             seccomp, stdin, stdout, stderr, status, gate = theirs
-            uid, gid = self.accounts.uid(slot), self.accounts.gid
+            uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
             if uid is not None and gid is not None:
                 for mount in action.mounts:
-                    if mount.writable:
+                    if mount.writable and not mount.keeps_owner:
                         hand_over(mount.source, uid, gid)
                 for pipe in (stdin, stdout, stderr):
                     os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like

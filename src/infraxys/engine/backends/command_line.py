@@ -11,6 +11,7 @@ from infraxys.engine.backends.base import ActionSpec, Mount
 SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 VAR_TMP_BYTES = 16 * 1024 * 1024
 RUN_BYTES = 1024 * 1024
+SHARED_THREADS = 1024  # what other actions of a shared account may start, where no control groups count each alone
 INFRAXYS_ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
 SSH_FOLDERS = ("", "/keys", "/generated.d")  # the bootstrap would have to start a program to make them
 SYSTEM_FOLDERS = ("usr", "bin", "sbin", "lib", "lib64", "etc", "proc", "dev", "sys")
@@ -73,6 +74,8 @@ def build_command(
     """
     limits = action.limits
     processes, data_kilobytes = limits.processes + facts.other_threads, limits.memory_bytes // 1024
+    if action.account and uid is not None:
+        processes += SHARED_THREADS
     if join_files:
         processes = data_kilobytes = 0
     blocks = 0 if limits.file_bytes is None else max(1, limits.file_bytes // 512)

@@ -18,6 +18,7 @@ from infraxys.engine.backends.command_line import HostFacts
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it, with its owner checked
 POOL = 1024  # ids set apart for a server, whatever the number of its slots, so that every part of it finds the same
+SHARED = 512  # of them are accounts that actions share with those of the same project
 POOLS = 65_536  # on a whole host; the ids stay below 2**31
 SMALLEST_BASE = 20_000  # inside a user namespace that maps less: above the accounts of people and services
 OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
@@ -48,9 +49,14 @@ class Accounts:
     uid_base: int | None
     gid: int | None
 
-    def uid(self, slot: int) -> int | None:
-        """Give the account of a slot."""
-        return None if self.uid_base is None else self.uid_base + slot
+    def uid(self, slot: int, account: str = "") -> int | None:
+        """Give the account of a slot, or the one that all actions with the same `account` have.
+
+        There are fewer of those than there can be names. Two names with one account still see nothing of one another.
+        """
+        if self.uid_base is None or not account:
+            return None if self.uid_base is None else self.uid_base + slot
+        return self.uid_base + POOL - SHARED + int.from_bytes(hashlib.sha256(account.encode()).digest()[:4]) % SHARED
 
 
 def find_accounts(slots: int, owner: Path) -> Accounts:

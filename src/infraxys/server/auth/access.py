@@ -150,9 +150,14 @@ def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
     version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-    names = {}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.name)):
+    names: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    for row in connection.execute(
+        sa.select(projects.c.id, projects.c.parent_id, projects.c.name, projects.c.shares_cache, projects.c.cache_alias)
+    ):
         parents[row.id], names[row.id] = row.parent_id, row.name
+        if row.shares_cache:
+            shared[row.id] = row.cache_alias or row.id
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -178,6 +183,7 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+        shared_caches=shared,
         containers={key: tuple(value) for key, value in containers.items()},
         names=names,
     )

@@ -29,6 +29,10 @@ GRANTS = {
     "run.read": "see a run and its log",
     "run.argument": "see the argument of a run",
     "run.cancel": "cancel runs",
+    "cache.list": "see which caches there are, their size and last use",
+    "cache.read": "read files of caches",
+    "cache.modify": "write files to caches",
+    "cache.delete": "clean caches",
     "project.list": "see that projects are there",
     "project.read": "see which environments and included containers a project has",
     "project.create": "create projects below a project",
@@ -50,10 +54,20 @@ GRANTS = {
 }
 # These concern the whole server, and are asked for on the root project.
 SERVER_RESOURCES = ("module.", "server.", "user.", "audit.")
-_VIEWER = ("project.list", "project.read", "environment.read", "run.list", "run.read", "team.list", "grant.list")
+_VIEWER = (
+    "project.list",
+    "project.read",
+    "environment.read",
+    "run.list",
+    "run.read",
+    "team.list",
+    "grant.list",
+    "cache.list",
+)
 _OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
 _VARIABLES = ("variable.list", "variable.modify", "variable.delete")
-_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read", *_VARIABLES)
+_CACHES = ("cache.read", "cache.modify", "cache.delete")
+_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read", *_VARIABLES, *_CACHES)
 BUNDLES = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,

@@ -63,7 +63,7 @@ class Policy:
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
     the ids of custom grants by (module, environment id, container id); `containers` what each project includes,
-    `names` what it is called.
+    `names` what it is called, `shared_caches` the names under which projects show their cache to those below.
     """
 
     version: int = -1
@@ -73,6 +73,7 @@ class Policy:
     given: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    shared_caches: Mapping[str, str] = field(default_factory=dict)
     containers: Mapping[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,8 +116,12 @@ class Policy:
 
     def project_of(self, module: str, branch: str, environment_id: str) -> str:
         """Give the project that an environment is attached to; the root where nobody attached it."""
+        return self.attached_to(module, branch, environment_id) or ROOT
+
+    def attached_to(self, module: str, branch: str, environment_id: str) -> str | None:
+        """Give the project that somebody attached an environment to."""
         found = [item for item in self.attachments.get((module, environment_id), ()) if item.holds(branch)]
-        return max(found, key=lambda item: item.precedence).project_id if found else ROOT
+        return max(found, key=lambda item: item.precedence).project_id if found else None
 
     def included_in(self, module: str, branch: str, environment_id: str) -> tuple[IncludedContainer, ...]:
         """Give the containers that an environment sees besides its own: those of its project first, then above it."""

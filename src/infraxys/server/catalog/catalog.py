@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from cachetools import LRUCache
 
 from infraxys.engine.lint import lint
+from infraxys.engine.lists import ValueList, value_list
 from infraxys.engine.pins import LoadSnapshot, Pins
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_plan, workflow_targets
@@ -23,12 +24,15 @@ from infraxys.server.catalog.errors import (
     AmbiguousId,
     GenerationFailed,
     NotExecutable,
+    NoValues,
+    UnknownAttribute,
     UnknownBranch,
     UnknownEnvironment,
     UnknownFile,
     UnknownInstance,
     UnknownWorkflow,
 )
+from infraxys.server.errors import Problem as Refusal
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
@@ -227,6 +231,23 @@ class Catalog:
         """Render an environment of a served branch and look for what is not meant; kept. Raises KeyError."""
         return await asyncio.to_thread(self._check_cold, path, environment_id)
 
+    async def value_list(self, path: BranchPath, environment_id: str, target: StepTarget, name: str) -> ValueList:
+        """Resolve the values that an attribute of an instance offers. Raises 404, 409 and 422 problems."""
+        return await asyncio.to_thread(self._value_list, path, environment_id, target, name)
+
+    def _value_list(self, path: BranchPath, environment_id: str, target: StepTarget, name: str) -> ValueList:
+        with self._lock:
+            branch = self._branch(path)
+            if environment_id not in branch.world.snapshot.environments:
+                raise UnknownEnvironment(environment_id, path.branch, None)
+            included = self._included_in(Place(str(path.module), path.branch, environment_id))
+            generation = self._generation(branch, environment_id, included)
+            environment = branch.world.environment(environment_id)
+            try:
+                return value_list(branch.world, environment, generation, target, name)
+            except CannotPlan as error:
+                raise _refusal(error, path.branch) from error
+
     async def warm_up(self) -> None:
         """Resolve every branch, so that the first request need not."""
         for name in sorted({path.branch for path in self._heads}):
@@ -416,13 +437,21 @@ def check_branch(index: _Index, branch: str, sight: Sight | None) -> None:
         raise UnknownBranch(branch, None)
 
 
+REFUSALS: Mapping[str, type[Refusal]] = {
+    "not_executable": NotExecutable,
+    "unknown_file": UnknownFile,
+    "unknown_attribute": UnknownAttribute,
+    "unsupported_source": NoValues,
+    "unknown_image": NoValues,
+}
+
+
 def _refusal(error: CannotPlan, branch: str) -> Exception:
     """Translate what cannot be planned into the API's refusal."""
     message = str(error)
-    if error.code == "not_executable":
-        return NotExecutable(message)
-    if error.code == "unknown_file":
-        return UnknownFile(message)
+    simple = REFUSALS.get(error.code)
+    if simple is not None:
+        return simple(message)
     if error.code == "generation_failed":
         return GenerationFailed(message, ())
     if error.code in {"unknown_instance", "unknown_container"}:

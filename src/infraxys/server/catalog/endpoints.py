@@ -132,14 +132,16 @@ async def generate_environment(
     return await asyncio.to_thread(answer, path, checked, limit, cursor)
 
 
-async def visible_path(request: Request, subject: Subject, module: str, branch: str, environment_id: str) -> BranchPath:
+async def visible_path(
+    request: Request, subject: Subject, module: str, branch: str, environment_id: str, grant: str = GRANT
+) -> BranchPath:
     """Find a branch with an environment that the caller may know of. Raises UnknownModule, -Branch and -Environment.
 
     Who does not see everything is not told which of the three it is.
     """
     modules: Modules = request.app.state.services.modules
     catalog: Catalog = request.app.state.services.catalog
-    sight = Sight(subject, GRANT)
+    sight = Sight(subject, grant)
     try:
         path = BranchPath(await modules.identify(module), branch)
     except UnknownModule:

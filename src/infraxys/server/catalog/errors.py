@@ -113,3 +113,15 @@ def _location(problem: FileProblem) -> str:
     line = "" if problem.line is None else f":{problem.line}"
     column = "" if problem.line is None or problem.column is None else f":{problem.column}"
     return f"{problem.file}{line}{column}"
+
+
+class UnknownAttribute(NotFound):
+    """The packet of the instance has no such attribute."""
+
+    code = "unknown_attribute"
+
+
+class NoValues(Conflict):
+    """The attribute's list cannot be made."""
+
+    code = "no_values"

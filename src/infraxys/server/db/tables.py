@@ -136,6 +136,9 @@ projects = Table(
     Column("name_key", String(200), nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("created_at", UtcDateTime, nullable=False),
+    # Whether the projects below see its cache, read-only, and under which name; null: its id.
+    Column("shares_cache", Boolean, nullable=False, server_default="0"),
+    Column("cache_alias", String(100), unique=True, index=True),
     UniqueConstraint("parent_id", "name_key"),
 )
 

@@ -118,8 +118,19 @@ def update(connection: Connection, subject: Subject, project_id: str, given: sch
             name=name,
             name_key=schemas.key_of(name),
             description=row["description"] if given.description is None else given.description,
+            **cache_settings(connection, row, given),
         )
     )
+
+
+def cache_settings(connection: Connection, row: RowMapping, given: schemas.ChangeProject) -> dict[str, Any]:
+    """Give what is sent about sharing the project's cache. An alias is unique in the whole installation."""
+    alias = row["cache_alias"] if given.cache_alias is None else given.cache_alias or None
+    taken = sa.select(projects.c.id).where(sa.func.lower(projects.c.cache_alias) == (alias or "").lower())
+    if alias and connection.execute(taken.where(projects.c.id != row["id"])).first() is not None:
+        raise NameTaken(f"another project's cache has the alias '{alias}' already")
+    shares = row["shares_cache"] if given.shares_cache is None else given.shares_cache
+    return {"cache_alias": alias, "shares_cache": shares}
 
 
 def check_move(connection: Connection, subject: Subject, row: RowMapping, parent_id: str) -> None:

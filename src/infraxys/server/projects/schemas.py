@@ -1,9 +1,10 @@
 """The shapes of projects, teams and grants: what is sent, and what is answered."""
 
+import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 from sqlalchemy.engine import RowMapping
 
 from infraxys.kit.clock import timestamp
@@ -13,6 +14,7 @@ from infraxys.spec.identity import ModuleId
 
 ADMINISTRATORS = "administrators"
 EVERY_BRANCH = "*"
+CACHE_ALIAS = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]*")
 
 
 def _printable(value: str) -> str:
@@ -76,6 +78,19 @@ class ChangeProject(Body):
     parent_id: ProjectId | None = None
     name: Name | None = None
     description: Description | None = None
+    shares_cache: Annotated[bool | None, Field(description="whether the projects below see its cache, read-only")] = (
+        None
+    )
+    cache_alias: Annotated[
+        str | None, Field(max_length=100, description="the name under which they see it; empty: the project's id")
+    ] = None
+
+    @field_validator("cache_alias")
+    @classmethod
+    def _alias(cls, value: str | None) -> str | None:
+        if value and (not CACHE_ALIAS.fullmatch(value) or is_custom_id(value.lower()) or value.lower() == "root"):
+            raise ValueError("an alias is a folder's name: letters, digits, '.', '_' and '-', and no project's id")
+        return value
 
 
 class AttachEnvironment(Body):
@@ -168,6 +183,8 @@ def project_object(row: RowMapping, parent_id: str | None, depth: int) -> dict[s
         "parentId": parent_id,
         "name": row["name"],
         "description": row["description"],
+        "sharesCache": bool(row["shares_cache"]),
+        "cacheAlias": row["cache_alias"] or "",
         "depth": depth,
         "createdAt": timestamp(row["created_at"]),
     }

@@ -17,6 +17,7 @@ from infraxys.kit.clock import timestamp
 from infraxys.server.auth.permissions import Requires, hold
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, NotFound, RangeNotSatisfiable, responses
+from infraxys.server.files import parse_range
 from infraxys.server.paths import API
 from infraxys.server.runs import dialogs, repository
 from infraxys.server.runs.repository import RunFilter
@@ -185,7 +186,7 @@ async def get_run_log(
         return StreamingResponse(stripped(parts) if strip else parts, media_type="text/plain", headers=headers)
     wanted = request.headers.get("range")
     if wanted is not None:
-        start, end = parse_range(wanted, length)
+        start, end = parse_range(wanted, length, "log")
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
         return text_response(reader, start, end, headers, 206)
     if offset > length:
@@ -240,22 +241,6 @@ def stripped(parts: Iterator[bytes]) -> Iterator[bytes]:
             yield ESCAPES.sub(b"", rest)
             rest = b""
     yield ESCAPES.sub(b"", rest)
-
-
-def parse_range(value: str, length: int) -> tuple[int, int]:
-    """Read a Range header with one range of bytes (RFC 9110). Raises RangeNotSatisfiable."""
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", value.strip())
-    refusal = RangeNotSatisfiable(f"the log has {length} bytes", headers={"Content-Range": f"bytes */{length}"})
-    if match is None or not (match[1] or match[2]):
-        raise refusal
-    if not match[1]:
-        start, end = max(0, length - int(match[2])), length
-    else:
-        start = int(match[1])
-        end = min(int(match[2]) + 1, length) if match[2] else length
-    if start >= length or end <= start:
-        raise refusal
-    return start, end
 
 
 @router.get(

@@ -1,0 +1,1 @@
+"""Caches: folders that stay between actions, by instance, container, environment and project."""
