@@ -50,6 +50,9 @@ class ActionSpec:
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
+    With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`: the
+    host's own addresses and those of its cloud's metadata cannot be reached. A backend that cannot do either refuses to
+    start the action.
     """
 
     run_id: str
@@ -60,6 +63,8 @@ class ActionSpec:
     mounts: tuple[Mount, ...] = ()
     network: bool = True
     limits: Limits = field(default_factory=Limits)
+    is_interactive: bool = False
+    is_loopback_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,9 @@ class Execution(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Give bytes to the action's standard input; does nothing once it has ended."""
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of its terminal. False when it has none, or none any more."""
 
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree. Idempotent."""

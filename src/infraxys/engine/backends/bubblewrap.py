@@ -30,6 +30,7 @@ from infraxys.engine.backends.host import (
 )
 from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, load_filter
 from infraxys.engine.backends.spawn import Process, choose_spawner
+from infraxys.engine.backends.terminal import open_terminal
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -198,13 +199,16 @@ class BubblewrapBackend:
         if group is not None:
             group.apply(action.limits)
         ours: list[int] = []
-        theirs = [program.open()]
+        theirs: list[int] = []
         try:
-            for is_ours_read in (False, True, True, True, False):  # stdin, stdout, stderr, status, gate
-                read, write = os.pipe()
-                ours.append(read if is_ours_read else write)
-                theirs.append(write if is_ours_read else read)
-            seccomp, stdin, stdout, stderr, status, gate = theirs
+            if action.is_interactive:
+                open_terminal(ours, theirs)
+            else:
+                open_pipes(ours, theirs, False, True, True)
+            stdin, stdout, stderr = theirs
+            open_pipes(ours, theirs, True, False)
+            status, gate, seccomp = (*theirs[-2:], program.open())
+            theirs.append(seccomp)
             uid, gid = self.accounts.uid(slot), self.accounts.gid
             if uid is not None and gid is not None:
                 for pipe in (stdin, stdout, stderr):
@@ -226,7 +230,8 @@ class BubblewrapBackend:
             raise
         finally:
             close_all(theirs)
-        return process, Ends(*ours)
+        *streams, status, gate = ours
+        return process, Ends(streams[0], streams[1], None if action.is_interactive else streams[2], status, gate)
 
     def _ended(self, execution: SandboxExecution) -> None:
         self._give_slot(self._running.pop(execution))
@@ -327,6 +332,14 @@ def kill_sandbox(process: int, work: Path) -> int:
         finally:
             os.close(handle)
     return 0
+
+
+def open_pipes(ours: list[int], theirs: list[int], *is_ours_read: bool) -> None:
+    """Make pipes, and add their ends to the lists of those who have them. Raises OSError."""
+    for do_we_read in is_ours_read:
+        read, write = os.pipe()
+        ours.append(read if do_we_read else write)
+        theirs.append(write if do_we_read else read)
 
 
 def close_all(descriptors: list[int]) -> None:

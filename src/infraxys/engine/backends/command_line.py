@@ -26,6 +26,8 @@ GATE = (
     'set +p; read -r -N 1 -u "$1" _ || exit 125; eval "exec $1<&-"; shift; '
     'if [ "$1" = source ]; then shift; . "$@"; else exec "$@"; fi'
 )
+# For an interactive action it is the first process of a session whose terminal are the standard streams, which bubblewrap
+# only passes on: an interrupt key ends what the action has in the foreground, and nothing of the sandbox.
 SHELL = ("/bin/bash", "--norc", "--noprofile", "-p", "-c", GATE, "bash")
 # Variables with which the C library or a shell would run other code in the launcher, which is outside of the sandbox.
 DANGEROUS = re.compile(r"(LD_|BASH_|MALLOC_|GLIBC_|GCONV_|RES_|SHELLOPTS$|BASHOPTS$|ENV$|IFS$|PS4$|LOCPATH$|NLSPATH$)")
@@ -45,6 +47,7 @@ class HostFacts:
     etc: Path
     extra_read_only: tuple[Path, ...] = ()
     other_threads: int = 0
+    setsid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def build_command(
     """Give the whole command: launcher, change of user (as root), bubblewrap, the gate, the action's command.
 
     Limits that control groups would hold are left to the launcher when `join_files` is empty. Raises ValueError for a
-    mount whose target is not a plain absolute path outside of the system's folders.
+    mount whose target is not a plain absolute path outside of the system's folders, and for what the host lacks.
     """
     limits = action.limits
     processes, data_kilobytes = limits.processes + facts.other_threads, limits.memory_bytes // 1024
@@ -80,6 +83,10 @@ def build_command(
     if uid is not None and facts.setpriv:
         command += [facts.setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
     command += [facts.bwrap, *sandbox_options(facts, action, descriptors), "--"]
+    if action.is_interactive:
+        if facts.setsid is None:
+            raise ValueError("an interactive action needs the command setsid on the server: apt-get install util-linux")
+        command += [facts.setsid, "-c"]
     return [*command, *SHELL, str(descriptors.gate), *action.command]
 
 
@@ -91,7 +98,8 @@ def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descripto
         *("--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"),
         *(() if action.network else ("--unshare-net",)),
-        *("--die-with-parent", "--cap-drop", "ALL", "--new-session"),
+        *("--die-with-parent", "--cap-drop", "ALL"),
+        *(() if action.is_interactive else ("--new-session",)),
         *_system(facts),
         *("--proc", "/proc", "--dev", "/dev"),
         *_tmpfs("/dev/shm", "1777", SHARED_MEMORY_BYTES),  # noqa: S108 - inside the sandbox

@@ -26,6 +26,7 @@ class DummyExecution:
         self.action = action
         self._is_held = is_held
         self.written = b""
+        self.size: tuple[int, int] | None = None
         self._environment = action.environment
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
@@ -63,6 +64,13 @@ class DummyExecution:
             self.written += data
             if self._is("DUMMY_ECHO"):
                 self._put("stdout", data)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Remember the size of an interactive action."""
+        if not self.action.is_interactive or self._ended.done():
+            return False
+        self.size = (columns, rows)
+        return True
 
     async def terminate(self, grace_seconds: float) -> None:
         """End as a signal would."""

@@ -13,33 +13,37 @@ from pathlib import Path
 from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
 from infraxys.engine.backends.spawn import Process
+from infraxys.engine.backends.terminal import hangs_up_only, set_size
 
 READ_BYTES = 64 * 1024
 AHEAD_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
 AHEAD_CHUNKS = 512  # the same for writers of single bytes
 STATUS_BYTES = 64 * 1024
-LAST_READS = 32  # more than the largest pipe holds
+LAST_READS = 512  # more than the largest pipe holds, and than a terminal, which gives 4 KiB at a time
 START_SECONDS = 5.0
 TAIL_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Our ends of a sandbox's pipes."""
+    """Our ends of a sandbox's pipes. With a terminal, `stdin` and `stdout` are two descriptors of our side of it."""
 
     stdin: int
     stdout: int
-    stderr: int
+    stderr: int | None
     status: int
     gate: int
 
 
 class Output:
-    """Both output pipes of an action, read without blocking and never far ahead of the reader."""
+    """Both output pipes of an action, or its terminal, read without blocking and never far ahead of the reader."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stdout: int, stderr: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stdout: int, stderr: int | None) -> None:
         self._loop = loop
-        self._open: dict[int, Stream] = {stdout: "stdout", stderr: "stderr"}
+        self._open: dict[int, Stream] = {stdout: "stdout"}
+        if stderr is not None:
+            self._open[stderr] = "stderr"
+        self._errors: Stream = "stdout" if stderr is None else "stderr"  # where the sandbox itself complains
         self._chunks: deque[Chunk] = deque()
         self._ahead = 0
         self._is_paused = False
@@ -87,11 +91,13 @@ class Output:
             data = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
             return False
+        except OSError:  # how a terminal says that nobody has it any more
+            data = b""
         if not data:
             self._close(descriptor)
             self._wake()
             return False
-        if stream == "stderr":
+        if stream == self._errors:
             self.error_tail = (self.error_tail + data)[-TAIL_BYTES:]
         self._chunks.append(Chunk(stream, data))
         self._ahead += len(data)
@@ -147,6 +153,13 @@ class Input:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of the terminal that it is. False when it is closed. Raises ValueError."""
+        if self._descriptor is None:
+            return False
+        set_size(self._descriptor, columns, rows)
+        return True
 
     def close(self) -> None:
         """Close it; a waiting writer returns."""
@@ -213,6 +226,7 @@ class SandboxExecution:
         self._terminating: asyncio.Task[None] | None = None
         self._output = Output(self._loop, ends.stdout, ends.stderr)
         self._input = Input(self._loop, ends.stdin)
+        self._is_terminal = ends.stderr is None
         os.set_blocking(ends.status, False)
         self._loop.add_reader(ends.status, self._read_status)
         self._monitor_handle = os.pidfd_open(process.pid)
@@ -226,6 +240,10 @@ class SandboxExecution:
     async def write(self, data: bytes) -> None:
         """Give bytes to the action's standard input; does nothing once it has ended."""
         await self._input.write(data)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of its terminal. False when it has none, or none any more. Raises ValueError."""
+        return self._is_terminal and self._input.resize(columns, rows)
 
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree.
@@ -311,6 +329,9 @@ class SandboxExecution:
         inner = self._inner_processes() if self._was_let_in and grace_seconds > 0 else []
         if inner:  # without any, the action has not begun
             signal_processes(inner, signal.SIGTERM, self._namespace())
+            if self._is_terminal:  # shells with a person in front of them, and what that person has stopped
+                signal_processes(filter(hangs_up_only, inner), signal.SIGHUP, self._namespace())
+                signal_processes(inner, signal.SIGCONT, self._namespace())
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._child_gone), grace_seconds)
         self._kill_child()

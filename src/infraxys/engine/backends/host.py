@@ -145,6 +145,7 @@ def find_facts(
     return HostFacts(
         bwrap=bwrap or find_bwrap(work),
         setpriv=setpriv,
+        setsid=shutil.which("setsid", path=SYSTEM_PATH),
         merged_usr=Path("/bin").is_symlink(),
         etc=prepare_etc(work / "etc"),
         extra_read_only=tuple(path for path in extra_read_only if path.exists()),
