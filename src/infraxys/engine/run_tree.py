@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.engine.plan import PlannedStep
 
 ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
@@ -21,7 +22,8 @@ MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a lo
 class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
-    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `wishes` are what the project says about limits. `token` is what the step may call the API at `rest_endpoint` with,
+    secret and good while the run lasts.
     """
 
     run_id: str
@@ -34,6 +36,7 @@ class RunContext:
     workflow_name: str | None = None
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
+    wishes: Wishes = NO_WISHES
     token: str | None = None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.limits import Allowance, allow
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
@@ -27,6 +28,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "TAR_OPTIONS": "--no-same-owner",
 }
+ON_TERMINAL = {**ENVIRONMENT, "TERM": "xterm-256color"}
 CA_FILE = "server_ca.pem"
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
@@ -69,7 +71,10 @@ class Stopper:
 
 @dataclass(frozen=True, slots=True)
 class PreparedStep:
-    """A step whose files are on disk, or `problem`, the reason why they are not."""
+    """A step whose files are on disk, or `problem`, the reason why they are not.
+
+    `refused` are the limits that it asks for and does not get, a sentence each.
+    """
 
     plan: Plan
     index: int
@@ -77,6 +82,7 @@ class PreparedStep:
     folder: Path
     action: ActionSpec | None
     problem: str = ""
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,8 @@ class StepRuntime:
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
-    which actions know the server when they call it.
+    which actions know the server when they call it. `usual` is what an action gets that asks for nothing, `most`
+    the most that one can ask for.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -102,8 +109,8 @@ class StepRuntime:
         work: Path,
         export: Export,
         *,
-        limits: Limits | None = None,
-        network: bool = True,
+        usual: Allowance | None = None,
+        most: Allowance | None = None,
         grace_seconds: float = 10.0,
         runs: Path | None = None,
         certificates: bytes | None = None,
@@ -112,8 +119,9 @@ class StepRuntime:
         self._environments = EnvironmentStore(work / "environments")
         self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
         self._certificates = certificates
-        self._limits = limits or Limits()
-        self._network = network
+        self._usual = usual or Allowance(Limits())
+        self._most = most or self._usual
+        self._executions: dict[str, Execution] = {}
         self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
         self._clearing: set[asyncio.Future[None]] = set()
@@ -147,13 +155,13 @@ class StepRuntime:
             environment = self._environments.acquire(plan.rendered)
             acquired = True
             lay_out(folder, environment, step, run)
-            action = self._spec(folder, environment, plan, step, run, modules)
+            action, refused = self._spec(folder, environment, plan, step, run, modules)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
                 self._environments.release(plan.rendered)
             return PreparedStep(plan, index, run, folder, None, reason(error))
-        return PreparedStep(plan, index, run, folder, action)
+        return PreparedStep(plan, index, run, folder, action, refused=refused)
 
     async def start(self, plan: Plan, index: int, run: RunContext) -> StartedStep:
         """Lay out a step and start it, held: nothing of it runs yet. `execute` or `discard` must follow."""
@@ -184,6 +192,10 @@ class StepRuntime:
             return await self._execute(started.execution, prepared, log, stopper)
         finally:
             self._clear_later(prepared)
+
+    def execution_of(self, run_id: str) -> Execution | None:
+        """Give what executes for a run just now, if anything does."""
+        return self._executions.get(run_id)
 
     def discard(self, starting: "asyncio.Task[StartedStep]") -> None:
         """End a step that is not to run after all."""
@@ -220,6 +232,9 @@ class StepRuntime:
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
+        if prepared.refused:
+            log.note(prepared.index, "".join(f"[infraxys] {said}\n" for said in prepared.refused))
+        self._executions[prepared.run.run_id] = execution
         execution.let_begin()
         try:
             async for chunk in execution.output():
@@ -229,6 +244,7 @@ class StepRuntime:
             await end_now(execution)
             raise
         finally:
+            self._executions.pop(prepared.run.run_id, None)
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
@@ -248,7 +264,8 @@ class StepRuntime:
         step: PlannedStep,
         run: RunContext,
         modules: list[tuple[PlannedModule, Path]],
-    ) -> ActionSpec:
+    ) -> tuple[ActionSpec, tuple[str, ...]]:
+        """Give the action, and what it asks for and does not get."""
         directory = plan.rendered.directory
         mounts = [
             Mount(self._core, f"{ROOT}/core"),
@@ -258,16 +275,20 @@ class StepRuntime:
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),
         ]
-        return ActionSpec(
+        allowed, refused = allow(step.wishes, run.wishes, self._usual, self._most)
+        action = ActionSpec(
             run_id=run.run_id,
             step_id=step.id,
             command=("source", f"{ROOT}/core/bootstrap.sh", step.filename),
-            environment=ENVIRONMENT,
+            environment=ON_TERMINAL if step.is_interactive else ENVIRONMENT,
             directory="/root",
             mounts=tuple(mounts),
-            network=self._network,
-            limits=self._limits,
+            network=allowed.network != "off",
+            limits=allowed.limits,
+            is_interactive=step.is_interactive,
+            is_loopback_refused=allowed.network == "loopback-refused",
         )
+        return action, refused
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from infraxys.durable.engine import DurableEngine
 from infraxys.durable.reaper import Reaper
-from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits, StartFailed
+from infraxys.engine.backends.base import Backend, BackendUnavailable, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.dummy import DummyBackend
 from infraxys.engine.plan import PlannedModule
@@ -136,13 +136,8 @@ class Services:
             folder.work,
             self._export,
             runs=backend.runs_folder() if isinstance(backend, BubblewrapBackend) else None,
-            limits=Limits(
-                memory_bytes=settings.memory_limit,
-                processes=settings.process_limit,
-                tmp_bytes=settings.tmp_limit,
-                home_bytes=settings.tmp_limit,
-            ),
-            network=settings.network,
+            usual=settings.usual_allowance,
+            most=settings.most_allowed,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
         )

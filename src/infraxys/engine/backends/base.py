@@ -50,9 +50,9 @@ class ActionSpec:
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
-    With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`: the
-    host's own addresses and those of its cloud's metadata cannot be reached. A backend that cannot do either refuses to
-    start the action.
+    With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`:
+    the host's own addresses and those of its cloud's metadata cannot be reached. A backend that cannot do one of these
+    refuses to start the action.
     """
 
     run_id: str

@@ -204,9 +204,9 @@ class BubblewrapBackend:
             if action.is_interactive:
                 open_terminal(ours, theirs)
             else:
-                open_pipes(ours, theirs, False, True, True)
+                open_pipes(ours, theirs, "wrr")
             stdin, stdout, stderr = theirs
-            open_pipes(ours, theirs, True, False)
+            open_pipes(ours, theirs, "rw")
             status, gate, seccomp = (*theirs[-2:], program.open())
             theirs.append(seccomp)
             uid, gid = self.accounts.uid(slot), self.accounts.gid
@@ -334,12 +334,12 @@ def kill_sandbox(process: int, work: Path) -> int:
     return 0
 
 
-def open_pipes(ours: list[int], theirs: list[int], *is_ours_read: bool) -> None:
-    """Make pipes, and add their ends to the lists of those who have them. Raises OSError."""
-    for do_we_read in is_ours_read:
+def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:
+    """Make pipes, one for each letter: `r` for one that we read, `w` for one that we write. Raises OSError."""
+    for letter in what_we_do:
         read, write = os.pipe()
-        ours.append(read if do_we_read else write)
-        theirs.append(write if do_we_read else read)
+        ours.append(read if letter == "r" else write)
+        theirs.append(write if letter == "r" else read)
 
 
 def close_all(descriptors: list[int]) -> None:

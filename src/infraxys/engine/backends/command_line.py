@@ -26,8 +26,8 @@ GATE = (
     'set +p; read -r -N 1 -u "$1" _ || exit 125; eval "exec $1<&-"; shift; '
     'if [ "$1" = source ]; then shift; . "$@"; else exec "$@"; fi'
 )
-# For an interactive action it is the first process of a session whose terminal are the standard streams, which bubblewrap
-# only passes on: an interrupt key ends what the action has in the foreground, and nothing of the sandbox.
+# For an interactive action it is the first process of a session whose terminal are the standard streams, which
+# bubblewrap only passes on: an interrupt key ends what the action has in the foreground, and nothing of the sandbox.
 SHELL = ("/bin/bash", "--norc", "--noprofile", "-p", "-c", GATE, "bash")
 # Variables with which the C library or a shell would run other code in the launcher, which is outside of the sandbox.
 DANGEROUS = re.compile(r"(LD_|BASH_|MALLOC_|GLIBC_|GCONV_|RES_|SHELLOPTS$|BASHOPTS$|ENV$|IFS$|PS4$|LOCPATH$|NLSPATH$)")

@@ -5,6 +5,7 @@ with the caller's teams, so that several servers agree without telling one anoth
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from infraxys.engine.limits import Wishes, read_wishes
 from infraxys.server.audit.trail import record
 from infraxys.server.auth.grants import ADMINISTER
 from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, Policy, Rights, Team
@@ -30,10 +32,12 @@ from infraxys.server.db.tables import (
     users,
 )
 
+RECENT_SECONDS = 5.0
 T = TypeVar("T")
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
+_VERSION = sa.select(access_state.c.version)
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -46,6 +50,8 @@ class AccessControl:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._policy = EMPTY
+        self._is_policy_changed = True
+        self._policy_checked = 0.0
 
     async def with_rights(self, subject: Subject) -> Subject:
         """Give a caller with the rights that it has now."""
@@ -55,6 +61,16 @@ class AccessControl:
         if version != self._policy.version:
             self._policy = await self.database.aread(load_policy)
         return replace(subject, rights=Rights(self._policy, mine))
+
+    async def recent_policy(self) -> Policy:
+        """Give what decides, for what need not be as of this very moment: a change of this process is in it."""
+        now = time.monotonic()
+        if self._is_policy_changed or now - self._policy_checked > RECENT_SECONDS:
+            self._is_policy_changed, self._policy_checked = False, now
+            version = await self.database.alookup(lambda connection: connection.execute(_VERSION).scalar_one())
+            if version != self._policy.version:
+                self._policy = await self.database.aread(load_policy)
+        return self._policy
 
     async def view(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Read with rights as of the same moment, whoever calls."""
@@ -68,7 +84,10 @@ class AccessControl:
             _, mine = teams_of(connection, subject.user_id)
             return work(connection, replace(subject, rights=Rights(load_policy(connection), mine)))
 
-        return await self.database.awrite(write)
+        try:
+            return await self.database.awrite(write)
+        finally:
+            self._is_policy_changed = True
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -98,10 +117,13 @@ def lock(connection: Connection) -> None:
 
 def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
-    version = connection.execute(sa.select(access_state.c.version)).scalar_one()
+    version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id)):
+    wishes: dict[str, Wishes] = {}
+    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.limits)):
         parents[row.id] = row.parent_id
+        if row.limits is not None:
+            wishes[row.id] = read_wishes(json.loads(row.limits))
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -121,6 +143,7 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+        wishes=wishes,
     )
 
 

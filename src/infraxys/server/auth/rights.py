@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from infraxys.engine.limits import NO_WISHES, Wishes, narrowest
 from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, GRANTS
 
 ROOT = "root"
@@ -51,7 +52,7 @@ class Policy:
     """Everything that decides but who is in which team. `version` is the database's when it was read.
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
-    the ids of custom grants by (module, environment id, container id).
+    the ids of custom grants by (module, environment id, container id); `wishes` what projects say about limits.
     """
 
     version: int = -1
@@ -61,6 +62,7 @@ class Policy:
     given: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    wishes: Mapping[str, Wishes] = field(default_factory=dict)
 
     @cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:
@@ -98,6 +100,13 @@ class Policy:
         """Give the project that an environment is attached to; the root where nobody attached it."""
         found = [item for item in self.attachments.get((module, environment_id), ()) if item.holds(branch)]
         return max(found, key=lambda item: item.precedence).project_id if found else ROOT
+
+    def wishes_for(self, module: str, branch: str, environment_id: str) -> Wishes:
+        """Give what the projects of an environment say about limits, all the way up: of each the smallest."""
+        if not self.wishes:
+            return NO_WISHES
+        path = self.path(self.project_of(module, branch, environment_id))
+        return narrowest(self.wishes[project] for project in path if project in self.wishes)
 
     def losing(self, module: str, environment_id: str, branch: str, *, is_prefix: bool) -> str:
         """Give the project that loses what is attached elsewhere: of the attachment that covers the branches now."""

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
+from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
@@ -260,7 +261,8 @@ class RunExecution:
         except Problem as problem:
             log.warning("run cannot be planned again run_id=%s reason=%s", run_id, problem.detail)
             return StepOutcome(Status.FAILED, None)
-        active = ActiveRun(plan, self.context(record, self._starters.of(record)))
+        wishes = self._starters.wishes_again(record)
+        active = ActiveRun(plan, self.context(record, self._starters.of(record), wishes))
         self._active[run_id] = active
         if index == 0 and (refusal := self._starters.refusal(record)) is not None:
             active.messages[0] = refusal
@@ -278,7 +280,11 @@ class RunExecution:
         active.messages[0] = refusal
         return True
 
-    def context(self, record: RunRecord, starter: Subject | None) -> RunContext:
+    async def wishes(self, record: RunRecord) -> Wishes:
+        """Give what the projects of a run that is about to be accepted say about limits."""
+        return await self._starters.wishes(record)
+
+    def context(self, record: RunRecord, starter: Subject | None, wishes: Wishes = NO_WISHES) -> RunContext:
         """Give what the actions of a run get to know of it and of who started it; None for an account that is gone."""
         grants, teams = ((), ()) if starter is None else context_of(starter, record)
         return RunContext(
@@ -291,6 +297,7 @@ class RunExecution:
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
+            wishes=wishes,
             token=self._run_token(record["id"]),
         )
 

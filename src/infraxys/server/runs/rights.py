@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from infraxys.server.auth.access import AccessControl
+from infraxys.engine.limits import Wishes
+from infraxys.server.auth.access import AccessControl, load_policy
 from infraxys.server.auth.permissions import check
 from infraxys.server.auth.places import (
     Place,
@@ -115,6 +116,18 @@ class Starters:
             return Subject(None, name, name, is_administrator=True)
         scopes = None if record["scopes"] is None else frozenset(json.loads(record["scopes"]))
         return self._database.read_now(lambda connection: self._access.starter(connection, user_id, scopes))
+
+    async def wishes(self, record: RunRecord) -> Wishes:
+        """Give what the projects of a run's environment say about limits."""
+        return (await self._access.recent_policy()).wishes_for(
+            record["module"], record["branch"], record["environment_id"]
+        )
+
+    def wishes_again(self, record: RunRecord) -> Wishes:
+        """Give the same for a run that is taken up again. Blocks."""
+        return self._database.read_now(load_policy).wishes_for(
+            record["module"], record["branch"], record["environment_id"]
+        )
 
     def refusal(self, record: RunRecord) -> str | None:
         """Say why a run that waited may not start any more: its starter lost what it needs. Blocks."""

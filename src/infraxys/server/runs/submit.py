@@ -73,7 +73,8 @@ class Runs:
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
-        self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject))
+        context = self.execution.context(run, submission.subject, await self.execution.wishes(run))
+        self.execution.accept({**run, "steps": steps}, plan, context)
         has_slot = self._engine.reserve(run_id)
         if has_slot and submission.key is None:
             self.execution.start_ahead(run_id)
