@@ -17,7 +17,7 @@ from infraxys.server.auth.places import (
     project_of,
     teams_in_runs,
 )
-from infraxys.server.auth.rights import ROOT, Attachment
+from infraxys.server.auth.rights import ROOT, Attachment, Policy
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import project_environments, run_steps, runs
@@ -119,15 +119,11 @@ class Starters:
 
     async def wishes(self, record: RunRecord) -> Wishes:
         """Give what the projects of a run's environment say about limits."""
-        return (await self._access.recent_policy()).wishes_for(
-            record["module"], record["branch"], record["environment_id"]
-        )
+        return wishes_of(await self._access.recent_policy(), record)
 
     def wishes_again(self, record: RunRecord) -> Wishes:
         """Give the same for a run that is taken up again. Blocks."""
-        return self._database.read_now(load_policy).wishes_for(
-            record["module"], record["branch"], record["environment_id"]
-        )
+        return wishes_of(self._database.read_now(load_policy), record)
 
     def refusal(self, record: RunRecord) -> str | None:
         """Say why a run that waited may not start any more: its starter lost what it needs. Blocks."""
@@ -146,6 +142,11 @@ class Starters:
                 f"not started: '{record['user_name']}', who asked for it, has lost the grant '{problem.extra['grant']}'"
             )
         return None
+
+
+def wishes_of(policy: Policy, record: RunRecord) -> Wishes:
+    """Give what the projects of a run's environment say about limits."""
+    return policy.wishes_for(record["module"], record["branch"], record["environment_id"])
 
 
 def context_of(subject: Subject, record: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
