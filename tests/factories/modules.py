@@ -30,7 +30,11 @@ SCRIPTS = {
     "count.sh": "echo once >> /dev/stdout\n",
     "code.py": "#!/usr/bin/env python3\nimport json\n"
     "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",
+    "terminal.sh": "read_code='import json; "
+    'print(json.load(open("/tmp/infraxys/system/custom/arguments.json"))["code"])\'\n'
+    'code="$(python3 -c "$read_code")"\neval "$code"\n',
 }
+INTERACTIVE = {"terminal.sh"}
 
 
 def file(name: str, *, executable: bool = True, velocity: bool = False, **more: Any) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def library() -> dict[str, Any]:
         {"id": "a-1", "name": "greeting", "caption": "Greeting", "defaultValue": "nobody", "parseWithVelocity": True},
         {"id": "a-2", "name": "PATH", "defaultValue": "/evil"},
     ]
-    files = [file(name, timeoutSeconds=60) for name in SCRIPTS]
+    files = [file(name, timeoutSeconds=60, isInteractive=name in INTERACTIVE) for name in SCRIPTS]
     files += [file("notes.txt", executable=False), file("settings.conf", executable=False, velocity=True)]
     tool = {"id": "pac-1", "label": "Tool for %greeting%", "type": "TOOL", "attributes": attributes, "files": files}
     broken = {"id": "pac-broken", "label": "broken", "files": [file("bad.sh", velocity=True), file("good.sh")]}

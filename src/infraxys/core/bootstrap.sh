@@ -8,8 +8,9 @@ set --
 set -eo pipefail
 cd -- "$INSTANCE_DIR"
 
-# Nobody is there to answer: what reads its standard input shall find the end, and not wait for ever.
-if [[ $INTERACTIVE != true ]]; then
+# Nobody is there to answer: what reads its standard input shall find the end, and not wait for ever. An action with a
+# terminal was made for somebody who types.
+if [[ $INTERACTIVE != true && ! -t 0 ]]; then
     exec </dev/null
 fi
 

@@ -7,6 +7,7 @@ from infraxys.server.accounts import token_endpoints as tokens
 from infraxys.server.accounts import user_endpoints as users
 from infraxys.server.audit import endpoints as audit
 from infraxys.server.catalog import endpoints as catalog
+from infraxys.server.live import endpoints as live
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.projects import endpoints as projects
 from infraxys.server.projects import grant_endpoints as grants
@@ -17,6 +18,7 @@ from infraxys.server.runs import reading as runs
 routers = (
     execution.router,
     runs.router,
+    live.router,
     modules.router,
     catalog.router,
     accounts.router,

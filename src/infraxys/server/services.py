@@ -34,6 +34,7 @@ from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
+from infraxys.server.live.endpoints import LiveConnections
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
 from infraxys.server.runs.execution import RunExecution
@@ -62,6 +63,7 @@ class Services:
         self.database = Database(settings.database)
         self.rate_limits = RateLimits(settings)
         self.refusals = Refusals(self.database)
+        self.live = LiveConnections()
         # The secret of a link for the first administrator, with its end; None where there is one, or no need.
         self.setup_link: tuple[str, datetime] | None = None
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"

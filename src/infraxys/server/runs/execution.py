@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
+from infraxys.engine.backends.base import Execution
 from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
@@ -24,6 +25,7 @@ from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem
 from infraxys.server.runs import repository
+from infraxys.server.runs.inputs import Inputs, NoTerminal, NotRunning
 from infraxys.server.runs.rights import Starters, context_of
 from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
 from infraxys.spec.identity import BranchPath, ModuleId
@@ -70,6 +72,7 @@ class RunExecution:
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
         self._rest_endpoint, self._run_token, self._starters = rest_endpoint, run_token, starters
         self._active: dict[str, ActiveRun] = {}
+        self._inputs = Inputs()
         self._ended: set[str] = set()  # ended before the engine asked for it
 
     # -- before and while a run executes --
@@ -93,6 +96,22 @@ class RunExecution:
         active = self._active.get(run_id)
         if active is not None:
             active.stopper.stop(Status.CANCELLED)
+
+    def check_input(self, run_id: str) -> Execution:
+        """Give what a run executes here just now. Raises NotRunning."""
+        execution = self._runtime.execution_of(run_id)
+        if execution is None:
+            raise NotRunning(run_id)
+        return execution
+
+    def write(self, run_id: str, data: bytes) -> None:
+        """Give bytes to the standard input of what a run executes here. Raises NotRunning and InputFull."""
+        self._inputs.write(run_id, self.check_input(run_id), data)
+
+    def resize(self, run_id: str, columns: int, rows: int) -> None:
+        """Change the size of the terminal of what a run executes here. Raises NotRunning and NoTerminal."""
+        if not self.check_input(run_id).resize(columns, rows):
+            raise NoTerminal(f"what run '{run_id}' executes has no terminal")
 
     def stop_all(self) -> None:
         """End everything that executes here. Called on the event loop."""
