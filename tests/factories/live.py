@@ -90,12 +90,14 @@ class Live:
 
 
 @contextmanager
-def live(url: str, token: str | None = None, *, origin: str | None = None, **headers: str) -> Iterator[Live]:
+def live(
+    url: str, token: str | None = None, *, origin: str | None = None, query: str = "", **headers: str
+) -> Iterator[Live]:
     """Open a connection to a server."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if token is not None:
         given["Authorization"] = f"token {token}"
-    address = f"{url.replace('https://', 'wss://')}/api/v1/live"
+    address = f"{url.replace('https://', 'wss://')}/api/v1/live?{query}"
     with connect(
         address, ssl=ANYBODY, additional_headers=given, origin=origin, max_size=2**24, close_timeout=2
     ) as socket:
