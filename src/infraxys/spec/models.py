@@ -52,11 +52,8 @@ OptionalId = Annotated[
     str, StringConstraints(max_length=500), AfterValidator(_one_line), BeforeValidator(none_as_empty)
 ]
 Whole = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Seconds = Annotated[
-    float,
-    Field(gt=0, le=31_536_000, allow_inf_nan=False),
-    PlainSerializer(lambda value: int(value) if value.is_integer() else value, return_type=int | float),
-]
+AsWritten = PlainSerializer(lambda value: int(value) if value.is_integer() else value, return_type=int | float)
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False), AsWritten]
 Json = dict[str, Any]
 Item = TypeVar("Item")
 # JSON has lists; models keep tuples.
@@ -174,7 +171,7 @@ class ActionLimits(Model):
 
     memory_bytes: Annotated[int, Field(ge=16 * 1024**2, le=2**53)] | None = None
     processes: Annotated[int, Field(ge=4, le=2**22)] | None = None
-    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = None
+    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False), AsWritten] | None = None
     tmp_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
     home_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
     file_bytes: Annotated[int, Field(ge=1024, le=2**53)] | None = None

@@ -192,6 +192,8 @@ class BubblewrapBackend:
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""
         check_environment(action.environment)
+        if action.network and action.is_loopback_refused:
+            raise ValueError("network 'loopback-refused' is not possible on this server; use 'off' or 'on'")
         if (resolver := resolver_state()) != self._resolver:
             self._resolver = resolver
             refresh_resolver(facts.etc)
