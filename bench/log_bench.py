@@ -27,7 +27,7 @@ def pss_mib(process: int) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
-def measure(server: ServerProcess, megabytes: int, label: str, followed: bool) -> bool:
+def measure(server: ServerProcess, megabytes: int, label: str, *, followed: bool) -> bool:
     """Write so much; print and judge speed and memory."""
     blocks = megabytes * 1_000_000 // 65_500
     before, highest = pss_mib(server.process.pid), 0.0
@@ -57,7 +57,11 @@ def measure(server: ServerProcess, megabytes: int, label: str, followed: bool) -
     length = int(head.headers["X-Log-Length"])
     assert length == blocks * 65_500, (length, blocks * 65_500)
     speed, grown = length / 1e6 / seconds, highest - before
-    print(json.dumps({"what": label, "mb": round(length / 1e6), "mb_per_second": round(speed), "grown_mib": round(grown, 1)}))
+    print(
+        json.dumps(
+            {"what": label, "mb": round(length / 1e6), "mb_per_second": round(speed), "grown_mib": round(grown, 1)}
+        )
+    )
     return speed >= LEAST_MB and grown <= MOST_MIB
 
 
@@ -73,7 +77,10 @@ def main(megabytes: int) -> int:
         server.add_module(make_library(folder).path)
         server.execute(INSTANCE, "true.sh")
         server.client.timeout = 600
-        good = [measure(server, megabytes, "alone", followed=False), measure(server, megabytes, "followed", followed=True)]
+        good = [
+            measure(server, megabytes, "alone", followed=False),
+            measure(server, megabytes, "followed", followed=True),
+        ]
         return 0 if all(good) else 1
     finally:
         server.stop()

@@ -7,6 +7,10 @@ ENVIRONMENT, WORKFLOW, FAILING_WORKFLOW = "env-1", "wf-1", "wf-2"
 CONTAINER, OTHER_CONTAINER, INSTANCE, ROLE_INSTANCE = "con-1", "con-2", "ins-1", "role-ins-1"
 BROKEN_ENVIRONMENT, BROKEN_INSTANCE = "env-broken", "ins-broken"
 
+SHELL_CODE = (
+    'print_code=\'import json; print(json.load(open("/tmp/infraxys/system/custom/arguments.json"))["code"])\'\n'
+    'code="$(python3 -c "$print_code")"\neval "$code"\n'
+)
 SCRIPTS = {
     "ok.sh": "echo hello from $greeting\n",
     "true.sh": ":\n",
@@ -30,9 +34,8 @@ SCRIPTS = {
     "count.sh": "echo once >> /dev/stdout\n",
     "code.py": "#!/usr/bin/env python3\nimport json\n"
     "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",
-    "terminal.sh": "read_code='import json; "
-    'print(json.load(open("/tmp/infraxys/system/custom/arguments.json"))["code"])\'\n'
-    'code="$(python3 -c "$read_code")"\neval "$code"\n',
+    "shell.sh": SHELL_CODE,
+    "terminal.sh": SHELL_CODE,
 }
 INTERACTIVE = {"terminal.sh"}
 

@@ -52,6 +52,7 @@ class Sandbox:
         network: bool = False,
         environment: Mapping[str, str] | None = None,
         command: tuple[str, ...] | None = None,
+        is_interactive: bool = False,
     ) -> ActionSpec:
         return ActionSpec(
             run_id="run",
@@ -62,6 +63,7 @@ class Sandbox:
             mounts=mounts,
             network=network,
             limits=limits or Limits(),
+            is_interactive=is_interactive,
         )
 
     def run(self, script: str, **parts: object) -> Ended:

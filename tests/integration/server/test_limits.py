@@ -10,9 +10,7 @@ from factories.modules import INSTANCE, PATH, file
 from factories.repositories import GitRepository
 from plugins.server import ServerProcess, make_folder
 
-SHOW = (
-    "ulimit -n; df --output=size -B1 /tmp | tail -1; grep -c : /proc/net/dev\n"
-)
+SHOW = "ulimit -n; df --output=size -B1 /tmp | tail -1; grep -c : /proc/net/dev\n"
 MIB = 1024**2
 
 
@@ -65,8 +63,10 @@ def test_limits_come_from_the_packet_file_the_project_and_the_server(limited_ser
     assert shown(limited_server, "small.sh") == ([64, 8 * MIB, 1], "")
     assert shown(limited_server, "large.sh") == (
         [4096, 3072 * MIB, interfaces],
-        (f"[infraxys] tmpBytes: {4096 * MIB} was asked for, {3072 * MIB} {most}\n"
-        f"[infraxys] openFiles: 100000 was asked for, 4096 {most}"),
+        (
+            f"[infraxys] tmpBytes: {4096 * MIB} was asked for, {3072 * MIB} {most}\n"
+            f"[infraxys] openFiles: 100000 was asked for, 4096 {most}"
+        ),
     )
     limit(tmpBytes=16 * MIB, network="off")
     assert shown(limited_server, "plain.sh") == ([4096, 16 * MIB, 1], "")
