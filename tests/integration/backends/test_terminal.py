@@ -31,8 +31,12 @@ class Screen:
                 self._news.notify_all()
 
     async def shows(self, text: str) -> None:
-        async with self._news, asyncio.timeout(20):
-            await self._news.wait_for(lambda: text in self.text)
+        """Wait until it shows a text."""
+        try:
+            async with self._news, asyncio.timeout(10):
+                await self._news.wait_for(lambda: text in self.text)
+        except TimeoutError:
+            pytest.fail(f"{text!r} is not in {self.text!r}")
 
 
 def converse(sandbox: Sandbox, script: str, talk: Talk | None = None, **parts: Any) -> tuple[Exit, str]:
@@ -101,21 +105,21 @@ def test_an_interrupt_ends_the_foreground_and_nothing_of_the_sandbox(sandbox: Sa
 def test_jobs_can_be_stopped_and_go_on(sandbox: Sandbox) -> None:
     async def talk(execution: SandboxExecution, screen: Screen) -> None:
         await screen.shows("# ")
+        prompt = screen.text
         await execution.write(b"echo $((5 * 7)); cat\n")
         await screen.shows("35\r\n")
         await execution.write(b"x1\n")
         await screen.shows("x1\r\nx1\r\n")
         await execution.write(b"\x1a")
-        await screen.shows("Stopped")
+        await screen.shows(f"cat\r\n{prompt}")
         await execution.write(b"echo $((6 * 7))\n")
-        await screen.shows("42")
+        await screen.shows(f"42\r\n{prompt}")
         await execution.write(b"fg\n")
-        await screen.shows("fg\r\n")
-        await screen.shows("cat\r\n")
+        await screen.shows("fg\r\ncat\r\n")
         await execution.write(b"x2\n")
         await screen.shows("x2\r\nx2\r\n")
         await execution.write(b"\x03")
-        await screen.shows("^C")
+        await screen.shows(f"^C\r\n{prompt}")
         await execution.write(b"exit 4\n")
 
     ended, _ = converse(sandbox, "", talk, command=("bash", "--norc", "--noprofile", "-i"))

@@ -22,6 +22,7 @@ STATUS_BYTES = 64 * 1024
 LAST_READS = 512  # more than the largest pipe holds, and than a terminal, which gives 4 KiB at a time
 START_SECONDS = 5.0
 TAIL_BYTES = 2000
+HANG_UP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,15 +330,27 @@ class SandboxExecution:
         inner = self._inner_processes() if self._was_let_in and grace_seconds > 0 else []
         if inner:  # without any, the action has not begun
             signal_processes(inner, signal.SIGTERM, self._namespace())
-            if self._is_terminal:  # shells with a person in front of them, and what that person has stopped
-                signal_processes(filter(hangs_up_only, inner), signal.SIGHUP, self._namespace())
-                signal_processes(inner, signal.SIGCONT, self._namespace())
+            hanging_up = self._loop.create_task(self._hang_up(inner)) if self._is_terminal else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._child_gone), grace_seconds)
+            if hanging_up is not None:
+                hanging_up.cancel()
         self._kill_child()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._monitor_gone), START_SECONDS)
         self._kill_monitor()
+
+    async def _hang_up(self, inner: list[int]) -> None:
+        """Ask what a person has stopped, and the shells that wait for one, as a terminal does that goes away.
+
+        Again and again: a shell that is just about to wait does not hear it.
+        """
+        namespace = self._namespace()
+        if namespace:
+            signal_processes(inner, signal.SIGCONT, namespace)
+        while namespace:
+            signal_processes(filter(hangs_up_only, inner), signal.SIGHUP, namespace)
+            await asyncio.sleep(HANG_UP_SECONDS)
 
     def _kill_child(self) -> None:
         """Kill the sandbox's first process; the kernel kills the others with it."""
