@@ -53,6 +53,7 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
         command: tuple[str, ...] | None = None,
         is_interactive: bool = False,
+        is_loopback_refused: bool = False,
     ) -> ActionSpec:
         return ActionSpec(
             run_id="run",
@@ -64,6 +65,7 @@ class Sandbox:
             network=network,
             limits=limits or Limits(),
             is_interactive=is_interactive,
+            is_loopback_refused=is_loopback_refused,
         )
 
     def run(self, script: str, **parts: object) -> Ended:

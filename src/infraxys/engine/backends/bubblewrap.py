@@ -28,6 +28,7 @@ from infraxys.engine.backends.host import (
     remove_tree,
     resolver_state,
 )
+from infraxys.engine.backends.own_network import NetworkTools, OwnNetwork, find_network_tools
 from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, load_filter
 from infraxys.engine.backends.spawn import Process, choose_spawner
 from infraxys.engine.backends.terminal import open_terminal
@@ -91,6 +92,7 @@ class BubblewrapBackend:
         self._groups: list[SlotGroup | None] = [None] * slots
         self._resolver = (0, 0, 0)
         self._running: dict[SandboxExecution, int] = {}
+        self._network_tools: NetworkTools | str = "the sandbox is not prepared"
         self._starting: set[asyncio.Task[Any]] = set()
         self._spawner = choose_spawner()
         # One thread that lives as long as the backend: a sandbox dies with the thread that started it.
@@ -119,6 +121,7 @@ class BubblewrapBackend:
             self._groups = [self._cgroups.slot(slot) for slot in range(self._slots)]
         except OSError:
             self._cgroups, self._groups = Cgroups(0), [None] * self._slots
+        self._network_tools = find_network_tools()
         self._filter = FilterFile(program)
 
     @property
@@ -137,6 +140,11 @@ class BubblewrapBackend:
             if end.code != 0:
                 said = end.start_error or f"exit {end.code}"
                 raise BackendUnavailable(f"the sandbox does not work here: {advice(said)}")
+
+    async def probe_own_network(self) -> None:
+        """Execute `true` with network `loopback-refused`. Raises StartFailed naming what failed."""
+        action = ActionSpec("probe", "probe", ("/bin/true",), ENVIRONMENT, "/", is_loopback_refused=True)
+        await (await self.start(action)).wait()
 
     async def start(self, action: ActionSpec, *, is_held: bool = False) -> SandboxExecution:
         """Start one action; waits for a free slot. Raises StartFailed."""
@@ -166,10 +174,27 @@ class BubblewrapBackend:
             if isinstance(error, ValueError):
                 raise StartFailed(str(error)) from error
             raise
-        group = self._groups[slot]
-        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=is_held)
+        group, has_own = self._groups[slot], action.network and action.is_loopback_refused
+        held = is_held or has_own
+        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=held)
         self._running[execution] = slot
+        if has_own:
+            await self._connect(execution)
+            if not is_held:
+                execution.let_begin()
         return execution
+
+    async def _connect(self, execution: SandboxExecution) -> None:
+        """Give a sandbox that is held its own network; without one nothing of it runs. Raises StartFailed."""
+        try:
+            execution.network = make_own_network(self._network_tools, self.accounts)
+            child = await execution.first_process()
+            if child is not None:  # else it has ended, and says why
+                await execution.network.open(child)
+        except BaseException:
+            await execution.terminate(0)
+            await execution.wait()
+            raise
 
     def _end_unwanted(self, starting: "asyncio.Task[SandboxExecution]") -> None:
         if not starting.cancelled() and starting.exception() is None:
@@ -192,8 +217,6 @@ class BubblewrapBackend:
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""
         check_environment(action.environment)
-        if action.network and action.is_loopback_refused:
-            raise ValueError("network 'loopback-refused' is not possible on this server; use 'off' or 'on'")
         if (resolver := resolver_state()) != self._resolver:
             self._resolver = resolver
             refresh_resolver(facts.etc)
@@ -342,6 +365,13 @@ def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:
         read, write = os.pipe()
         ours.append(read if letter == "r" else write)
         theirs.append(write if letter == "r" else read)
+
+
+def make_own_network(tools: NetworkTools | str, accounts: Accounts) -> OwnNetwork:
+    """Make the network of one sandbox, not open yet. Raises StartFailed where this host cannot."""
+    if isinstance(tools, str):
+        raise StartFailed(f"network 'loopback-refused' is not possible on this server: {tools}")
+    return OwnNetwork(tools, is_other_account=accounts.uid_base is not None)
 
 
 def close_all(descriptors: list[int]) -> None:

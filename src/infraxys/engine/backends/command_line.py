@@ -38,7 +38,8 @@ class HostFacts:
     """What the host offers; found once at start.
 
     `other_threads`: what the limit of processes has to allow besides the action's own, because the kernel counts by
-    account and the action has that of the server.
+    account and the action has that of the server. `own_resolver` is the resolv.conf of actions with a network of their
+    own.
     """
 
     bwrap: str
@@ -48,6 +49,7 @@ class HostFacts:
     extra_read_only: tuple[Path, ...] = ()
     other_threads: int = 0
     setsid: str | None = None
+    own_resolver: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,11 @@ def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descripto
     return [
         *("--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"),
-        *(() if action.network else ("--unshare-net",)),
+        *(() if action.network and not action.is_loopback_refused else ("--unshare-net",)),
         *("--die-with-parent", "--cap-drop", "ALL"),
         *(() if action.is_interactive else ("--new-session",)),
         *_system(facts),
+        *_resolver(facts, action),
         *("--proc", "/proc", "--dev", "/dev"),
         *_tmpfs("/dev/shm", "1777", SHARED_MEMORY_BYTES),  # noqa: S108 - inside the sandbox
         *("--remount-ro", "/dev"),
@@ -155,6 +158,12 @@ def _system(facts: HostFacts) -> list[str]:
         else:
             options += ["--ro-bind-try", f"/{name}", f"/{name}"]
     return [*options, "--ro-bind", str(facts.etc), "/etc"]
+
+
+def _resolver(facts: HostFacts, action: ActionSpec) -> tuple[str, ...]:
+    if facts.own_resolver is None or not (action.network and action.is_loopback_refused):
+        return ()
+    return ("--ro-bind", str(facts.own_resolver), "/etc/resolv.conf")
 
 
 def _tmpfs(target: str, mode: str, size: int) -> tuple[str, ...]:

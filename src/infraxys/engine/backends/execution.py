@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
+from infraxys.engine.backends.own_network import OwnNetwork
 from infraxys.engine.backends.spawn import Process
 from infraxys.engine.backends.terminal import hangs_up_only, set_size
 
@@ -213,6 +214,7 @@ class SandboxExecution:
         self._loop = asyncio.get_running_loop()
         self._process = process
         self._group, self._release, self._hidden = group, release, hidden
+        self.network: OwnNetwork | None = None  # closed at the end
         self._gate: int | None = ends.gate
         self._is_held = is_held
         self._was_let_in = False
@@ -289,6 +291,11 @@ class SandboxExecution:
             self._status_end = None
         if not self._started.done():
             self._started.set_result(None)  # ended before there was anything to start
+
+    async def first_process(self) -> int | None:
+        """Wait for the sandbox's first process; None when it has ended before there was one."""
+        await asyncio.shield(self._started)
+        return self._child
 
     def let_begin(self) -> None:
         """Let an action begin that was started to wait for this."""
@@ -390,6 +397,8 @@ class SandboxExecution:
                 await asyncio.to_thread(self._group.kill_all)
             is_out_of_memory = self._group.was_out_of_memory()
         self._output.finish()
+        if self.network is not None:
+            await self.network.close()
         self._release(self)
         return self._describe(is_out_of_memory=is_out_of_memory)
 
