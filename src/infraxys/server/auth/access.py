@@ -4,9 +4,10 @@ Every change of projects, teams and grants raises one number in its transaction.
 with the caller's teams, so that several servers agree without telling one another.
 """
 
+import asyncio
 import json
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,15 +16,16 @@ from sqlalchemy.engine import Connection
 
 from infraxys.engine.limits import Wishes, read_wishes
 from infraxys.server.audit.trail import record
-from infraxys.server.auth.grants import ADMINISTER
-from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, Policy, Rights, Team
+from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, LOGIN
+from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, IncludedContainer, Policy, Rights, Team
 from infraxys.server.auth.subject import Subject
-from infraxys.server.db.engine import Database
+from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.tables import (
     access_state,
     container_protections,
     custom_grants,
     openid_accounts,
+    project_containers,
     project_environments,
     projects,
     team_grants,
@@ -31,9 +33,10 @@ from infraxys.server.db.tables import (
     teams,
     users,
 )
+from infraxys.server.errors import Forbidden
 
-RECENT_SECONDS = 5.0
 T = TypeVar("T")
+WATCH_SECONDS = 5.0
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
@@ -47,30 +50,41 @@ _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_adm
 class AccessControl:
     """Gives callers their rights. Threads may share it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, requires_team: bool = False) -> None:
         self.database = database
+        self._requires_team = requires_team
         self._policy = EMPTY
-        self._is_policy_changed = True
-        self._policy_checked = 0.0
+
+    @property
+    def policy(self) -> Policy:
+        """Everything that decides, as it was when this process looked last."""
+        return self._policy
+
+    async def refresh(self) -> None:
+        """Look whether another server has changed what decides."""
+        version = await self.database.aread(lambda connection: connection.execute(_VERSION).scalar_one())
+        if version != self._policy.version:
+            self._policy = await self.database.aread(load_policy)
 
     async def with_rights(self, subject: Subject) -> Subject:
-        """Give a caller with the rights that it has now."""
+        """Give a caller with the rights that it has now. Raises Forbidden for one who may not use the server."""
         if subject.has_everything:
             return subject
         version, mine = await self.database.alookup(lambda connection: teams_of(connection, subject.user_id))
         if version != self._policy.version:
             self._policy = await self.database.aread(load_policy)
-        return replace(subject, rights=Rights(self._policy, mine))
+        rights = Rights(self._policy, mine)
+        is_let_in = subject.is_administrator or not self._requires_team or rights.grants_on(ROOT) & {LOGIN, ALL_GRANTS}
+        if not is_let_in:
+            raise Forbidden(LOGIN)  # whatever the scopes of its token
+        return replace(subject, rights=rights)
 
-    async def recent_policy(self) -> Policy:
-        """Give what decides, for what need not be as of this very moment: a change of this process is in it."""
-        now = time.monotonic()
-        if self._is_policy_changed or now - self._policy_checked > RECENT_SECONDS:
-            self._is_policy_changed, self._policy_checked = False, now
-            version = await self.database.alookup(lambda connection: connection.execute(_VERSION).scalar_one())
-            if version != self._policy.version:
-                self._policy = await self.database.aread(load_policy)
-        return self._policy
+    async def watch(self) -> None:
+        """Keep looking, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(DatabaseUnavailable):
+                await self.refresh()
 
     async def view(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Read with rights as of the same moment, whoever calls."""
@@ -87,7 +101,7 @@ class AccessControl:
         try:
             return await self.database.awrite(write)
         finally:
-            self._is_policy_changed = True
+            await self.refresh()
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -119,9 +133,11 @@ def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
     version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
+    names = {}
     wishes: dict[str, Wishes] = {}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.limits)):
-        parents[row.id] = row.parent_id
+    columns = (projects.c.id, projects.c.parent_id, projects.c.name, projects.c.limits)
+    for row in connection.execute(sa.select(*columns)):
+        parents[row.id], names[row.id] = row.parent_id, row.name
         if row.limits is not None:
             wishes[row.id] = read_wishes(json.loads(row.limits))
     attachments: dict[tuple[str, str], list[Attachment]] = {}
@@ -135,6 +151,12 @@ def load_policy(connection: Connection) -> Policy:
     protected: dict[tuple[str, str, str], set[str]] = {}
     for row in connection.execute(sa.select(container_protections)):
         protected.setdefault((row.module, row.environment_id, row.container_id), set()).add(row.grant_id)
+    containers: dict[str, list[IncludedContainer]] = {}
+    for row in connection.execute(sa.select(project_containers).order_by(project_containers.c.id)):
+        item = IncludedContainer(
+            row.module, row.branch, row.environment_id, row.container_id, bool(row.allow_overrides)
+        )
+        containers.setdefault(row.project_id, []).append(item)
     return Policy(
         version=version,
         parents=parents,
@@ -143,6 +165,8 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+        containers={key: tuple(value) for key, value in containers.items()},
+        names=names,
         wishes=wishes,
     )
 

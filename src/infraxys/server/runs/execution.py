@@ -13,13 +13,13 @@ from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
 from infraxys.engine.backends.base import Execution
-from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
@@ -280,8 +280,7 @@ class RunExecution:
         except Problem as problem:
             log.warning("run cannot be planned again run_id=%s reason=%s", run_id, problem.detail)
             return StepOutcome(Status.FAILED, None)
-        wishes = self._starters.wishes_again(record)
-        active = ActiveRun(plan, self.context(record, self._starters.of(record), wishes))
+        active = ActiveRun(plan, self.context(record, self._starters.of(record)))
         self._active[run_id] = active
         if index == 0 and (refusal := self._starters.refusal(record)) is not None:
             active.messages[0] = refusal
@@ -299,11 +298,7 @@ class RunExecution:
         active.messages[0] = refusal
         return True
 
-    async def wishes(self, record: RunRecord) -> Wishes:
-        """Give what the projects of a run that is about to be accepted say about limits."""
-        return await self._starters.wishes(record)
-
-    def context(self, record: RunRecord, starter: Subject | None, wishes: Wishes = NO_WISHES) -> RunContext:
+    def context(self, record: RunRecord, starter: Subject | None) -> RunContext:
         """Give what the actions of a run get to know of it and of who started it; None for an account that is gone."""
         grants, teams = ((), ()) if starter is None else context_of(starter, record)
         return RunContext(
@@ -313,10 +308,11 @@ class RunExecution:
             user_full_name=(record["user_name"] or "") if starter is None else starter.display_name,
             grants=grants,
             teams=teams,
+            projects=() if starter is None else self._starters.projects_of(starter),
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
-            wishes=wishes,
+            wishes=self._starters.wishes(record),
             token=self._run_token(record["id"]),
         )
 
@@ -350,11 +346,14 @@ def describe_end(status: Status, step: str) -> str:
 def target_of(record: RunRecord) -> Target:
     """Give what a recorded run was asked to execute."""
     path = BranchPath(ModuleId.parse(record["module"]), record["branch"])
+    asked: dict[str, Any] = json.loads(record["target"])
     steps = tuple(
         StepTarget(item["containerId"], item["instanceId"], item["filename"], item.get("name"))
-        for item in json.loads(record["target"])
+        for item in asked["steps"]
     )
-    return Target(record["kind"], path, record["commit"], record["environment_id"], steps, record["workflow_id"])
+    included = tuple(IncludedContainer(*item) for item in asked["included"])
+    workflow_id = record["workflow_id"]
+    return Target(record["kind"], path, record["commit"], record["environment_id"], steps, workflow_id, included)
 
 
 def commits_of(record: RunRecord) -> dict[BranchPath, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from infraxys.engine.limits import Wishes
-from infraxys.server.auth.access import AccessControl, load_policy
+from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.permissions import check
 from infraxys.server.auth.places import (
     Place,
@@ -17,7 +17,7 @@ from infraxys.server.auth.places import (
     project_of,
     teams_in_runs,
 )
-from infraxys.server.auth.rights import ROOT, Attachment, Policy
+from infraxys.server.auth.rights import ROOT, Attachment
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import project_environments, run_steps, runs
@@ -117,13 +117,16 @@ class Starters:
         scopes = None if record["scopes"] is None else frozenset(json.loads(record["scopes"]))
         return self._database.read_now(lambda connection: self._access.starter(connection, user_id, scopes))
 
-    async def wishes(self, record: RunRecord) -> Wishes:
+    def wishes(self, record: RunRecord) -> Wishes:
         """Give what the projects of a run's environment say about limits."""
-        return wishes_of(await self._access.recent_policy(), record)
+        return self._access.policy.wishes_for(record["module"], record["branch"], record["environment_id"])
 
-    def wishes_again(self, record: RunRecord) -> Wishes:
-        """Give the same for a run that is taken up again. Blocks."""
-        return wishes_of(self._database.read_now(load_policy), record)
+    def projects_of(self, subject: Subject) -> tuple[str, ...]:
+        """Give the names of the projects that somebody may know of."""
+        policy, visible = self._access.policy, subject.projects_with("project.list")
+        if visible is None:
+            return policy.all_names
+        return tuple(sorted({policy.names[item] for item in visible if item in policy.names}))
 
     def refusal(self, record: RunRecord) -> str | None:
         """Say why a run that waited may not start any more: its starter lost what it needs. Blocks."""
@@ -142,11 +145,6 @@ class Starters:
                 f"not started: '{record['user_name']}', who asked for it, has lost the grant '{problem.extra['grant']}'"
             )
         return None
-
-
-def wishes_of(policy: Policy, record: RunRecord) -> Wishes:
-    """Give what the projects of a run's environment say about limits."""
-    return policy.wishes_for(record["module"], record["branch"], record["environment_id"])
 
 
 def context_of(subject: Subject, record: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
