@@ -7,6 +7,10 @@ ENVIRONMENT, WORKFLOW, FAILING_WORKFLOW = "env-1", "wf-1", "wf-2"
 CONTAINER, OTHER_CONTAINER, INSTANCE, ROLE_INSTANCE = "con-1", "con-2", "ins-1", "role-ins-1"
 BROKEN_ENVIRONMENT, BROKEN_INSTANCE = "env-broken", "ins-broken"
 
+SHELL_CODE = (
+    'print_code=\'import json; print(json.load(open("/tmp/infraxys/system/custom/arguments.json"))["code"])\'\n'
+    'code="$(python3 -c "$print_code")"\neval "$code"\n'
+)
 SCRIPTS = {
     "ok.sh": "echo hello from $greeting\n",
     "true.sh": ":\n",
@@ -30,7 +34,10 @@ SCRIPTS = {
     "count.sh": "echo once >> /dev/stdout\n",
     "code.py": "#!/usr/bin/env python3\nimport json\n"
     "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",
+    "shell.sh": SHELL_CODE,
+    "terminal.sh": SHELL_CODE,
 }
+INTERACTIVE = {"terminal.sh"}
 
 
 def file(name: str, *, executable: bool = True, velocity: bool = False, **more: Any) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def library() -> dict[str, Any]:
         {"id": "a-1", "name": "greeting", "caption": "Greeting", "defaultValue": "nobody", "parseWithVelocity": True},
         {"id": "a-2", "name": "PATH", "defaultValue": "/evil"},
     ]
-    files = [file(name, timeoutSeconds=60) for name in SCRIPTS]
+    files = [file(name, timeoutSeconds=60, isInteractive=name in INTERACTIVE) for name in SCRIPTS]
     files += [file("notes.txt", executable=False), file("settings.conf", executable=False, velocity=True)]
     tool = {"id": "pac-1", "label": "Tool for %greeting%", "type": "TOOL", "attributes": attributes, "files": files}
     broken = {"id": "pac-broken", "label": "broken", "files": [file("bad.sh", velocity=True), file("good.sh")]}

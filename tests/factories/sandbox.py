@@ -52,6 +52,8 @@ class Sandbox:
         network: bool = False,
         environment: Mapping[str, str] | None = None,
         command: tuple[str, ...] | None = None,
+        is_interactive: bool = False,
+        is_loopback_refused: bool = False,
     ) -> ActionSpec:
         return ActionSpec(
             run_id="run",
@@ -62,6 +64,8 @@ class Sandbox:
             mounts=mounts,
             network=network,
             limits=limits or Limits(),
+            is_interactive=is_interactive,
+            is_loopback_refused=is_loopback_refused,
         )
 
     def run(self, script: str, **parts: object) -> Ended:

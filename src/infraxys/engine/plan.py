@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.spec.identity import BranchPath
 
 SOURCED_SUFFIX = ".sh"
@@ -23,9 +24,9 @@ class PlannedStep:
 
     `directory` is the instance directory below the environments root, `<environment>/<container>/<instance>`.
     `attributes` are exported to the action as shell variables (names checked, dangerous ones left out);
-    `variables` are those of spec 6.5. `timeout_seconds` is the packet file's own limit. `limits` and `network` are
-    left to the server's settings when None. `image` is the container image to execute in, as the packet file has it,
-    with its `custom_command` in place of the file itself.
+    `variables` are those of spec 6.5. `timeout_seconds` is the packet file's own limit; `wishes` are the others.
+    `image` is the container image to execute in, as the packet file has it, with its `custom_command` in place of the
+    file itself.
     """
 
     id: str
@@ -42,6 +43,8 @@ class PlannedStep:
     is_quick: bool = False
     image: str = ""
     custom_command: str = ""
+    is_interactive: bool = False
+    wishes: Wishes = NO_WISHES
 
     @property
     def is_sourced(self) -> bool:

@@ -7,13 +7,14 @@ from urllib.parse import quote
 
 from infraxys.engine.evaluate import AttributeFailed
 from infraxys.engine.hosts import TemplateProblem
+from infraxys.engine.limits import NO_WISHES, WRITTEN, Wishes
 from infraxys.engine.objects import TRUE_VALUES
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.render import GeneratedAction, Generation
 from infraxys.engine.world import EnvironmentView, InstanceView, World
 from infraxys.spec import names
 from infraxys.spec.identity import BranchPath
-from infraxys.spec.models import Workflow, WorkflowStep
+from infraxys.spec.models import PacketFile, Workflow, WorkflowStep
 
 ENABLE_IN_PARENTS = "enable_module_in_parents"
 ALWAYS_ENABLE = "always_enable_module"
@@ -173,7 +174,17 @@ def _plan_step(
         modules=() if action.slot.file.is_quick_runner else enabled_modules(world, instance, action.owner),
         timeout_seconds=action.slot.file.timeout_seconds,
         is_quick=action.slot.file.is_quick_runner,
+        is_interactive=action.slot.file.is_interactive,
+        wishes=wishes_of(action.slot.file),
     )
+
+
+def wishes_of(file: PacketFile) -> Wishes:
+    """Give what a packet file says about limits."""
+    if file.limits is None and file.network is None:
+        return NO_WISHES
+    limits = {} if file.limits is None else {name: getattr(file.limits, name) for name in WRITTEN.values()}
+    return Wishes(**limits, network=file.network)
 
 
 def enabled_modules(world: World, instance: InstanceView, owner: BranchPath | None = None) -> tuple[PlannedModule, ...]:

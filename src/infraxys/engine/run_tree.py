@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.engine.masking import Masker
 from infraxys.engine.plan import PlannedModule, PlannedStep
 from infraxys.engine.preparation import preparation
@@ -37,7 +38,7 @@ class RunContext:
 
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts. `masker`
     keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
-    `overrides` are variables that win over attributes and properties.
+    `overrides` are variables that win over attributes and properties. `wishes` are what the project says about limits.
     A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
     """
 
@@ -52,6 +53,7 @@ class RunContext:
     workflow_name: str | None = None
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
+    wishes: Wishes = NO_WISHES
     token: str | None = None
     project_name: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)

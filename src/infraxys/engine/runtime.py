@@ -3,20 +3,19 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from infraxys.engine.attachments import Attached, Attachment, notes, settle
-from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed, Stream
+from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
-from infraxys.engine.feedback.conversation import Conversation, Host
-from infraxys.engine.feedback.idle import NOTE, IdleInput
+from infraxys.engine.feedback.conversation import Host
+from infraxys.engine.limits import Allowance, allow
 from infraxys.engine.logs import StepLog
-from infraxys.engine.masking import Masker
 from infraxys.engine.materialise import EnvironmentStore
+from infraxys.engine.output import StepOutput
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.preparation import CORE_PLACE, copy_core, is_core
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, link_rest_client, write
@@ -33,6 +32,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "TAR_OPTIONS": "--no-same-owner",
 }
+ON_TERMINAL = {**ENVIRONMENT, "TERM": "xterm-256color"}
 CA_FILE = "server_ca.pem"
 QUIET_PREPARATION = "INFRAXYS_QUIET_PREPARATION"  # what prepares an action says goes to standard error
 logger = logging.getLogger(__name__)
@@ -76,7 +76,10 @@ class Stopper:
 
 @dataclass(frozen=True, slots=True)
 class PreparedStep:
-    """A step whose files are on disk, or `problem`, the reason why they are not."""
+    """A step whose files are on disk, or `problem`, the reason why they are not.
+
+    `refused` are the limits that it asks for and does not get, a sentence each.
+    """
 
     plan: Plan
     index: int
@@ -84,6 +87,7 @@ class PreparedStep:
     folder: Path
     action: ActionSpec | None
     problem: str = ""
+    refused: tuple[str, ...] = ()
     attached: tuple[Attached, ...] = ()
 
 
@@ -101,7 +105,8 @@ class StepRuntime:
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
-    which actions know the server when they call it. `attachments` give steps folders that stay.
+    which actions know the server when they call it. `usual` is what an action gets that asks for nothing, `most`
+    the most that one can ask for. `attachments` give steps folders that stay.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -110,8 +115,8 @@ class StepRuntime:
         work: Path,
         export: Export,
         *,
-        limits: Limits | None = None,
-        network: bool = True,
+        usual: Allowance | None = None,
+        most: Allowance | None = None,
         grace_seconds: float = 10.0,
         runs: Path | None = None,
         certificates: bytes | None = None,
@@ -122,8 +127,9 @@ class StepRuntime:
         self._environments = EnvironmentStore(work / "environments")
         self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
         self._certificates = certificates
-        self._limits = limits or Limits()
-        self._network = network
+        self._usual = usual or Allowance(Limits())
+        self._most = most or self._usual
+        self._executions: dict[str, Execution] = {}
         self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
         self._clearing: set[asyncio.Future[None]] = set()
@@ -155,7 +161,8 @@ class StepRuntime:
                 run.masker.prepare()
             for attachment in self._attachments:
                 attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
-            action = with_attached(self._spec(folder, environment, plan, step, run, modules), attached)
+            action, refused = self._spec(folder, environment, plan, step, run, modules)
+            action = with_attached(action, attached)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
@@ -163,7 +170,7 @@ class StepRuntime:
             for one in attached:
                 one.release()
             return PreparedStep(plan, index, run, folder, None, reason(error))
-        return PreparedStep(plan, index, run, folder, action, attached=tuple(attached))
+        return PreparedStep(plan, index, run, folder, action, refused=refused, attached=tuple(attached))
 
     def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
         """Give a step that cannot be started, with the reason."""
@@ -205,6 +212,10 @@ class StepRuntime:
         finally:
             self._clear_later(prepared)
 
+    def execution_of(self, run_id: str) -> Execution | None:
+        """Give what executes for a run just now, if anything does."""
+        return self._executions.get(run_id)
+
     def discard(self, starting: "asyncio.Task[StartedStep]") -> None:
         """End a step that is not to run after all."""
         task = asyncio.ensure_future(self._discard(starting))
@@ -242,39 +253,32 @@ class StepRuntime:
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
-        masker = prepared.run.masker or Masker()
-
-        def emit(stream: Stream, data: bytes) -> None:
-            log.write(prepared.index, stream, masker.feed(stream, data))
-
-        talk = None
-        if host is not None:
-            folder = prepared.folder / "system"
-            talk = Conversation(host, partial(emit, "stdout"), execution.write, mask=masker.text, folder=folder)
-        idle = watch_input(execution, talk, prepared, log)
+        output = StepOutput(
+            execution,
+            log,
+            prepared.index,
+            masker=prepared.run.masker,
+            host=host,
+            folder=prepared.folder / "system",
+            is_attended=prepared.run.is_interactive,
+        )
         said = notes(prepared.attached)
-        if said:
-            log.note(prepared.index, f"[infraxys] {said}\n")
+        for remark in (*prepared.refused, said):
+            if remark:
+                log.note(prepared.index, f"[infraxys] {remark}\n")
+        self._executions[prepared.run.run_id] = execution
         execution.let_begin()
         try:
             async for chunk in execution.output():
-                idle.heard()
-                if talk is not None and chunk.stream == "stdout":
-                    await talk.take(chunk.data)
-                else:
-                    emit(chunk.stream, chunk.data)
+                await output.take(chunk)
             end = await execution.wait()
-            if talk is not None:
-                await talk.finish()
+            await output.finish()
         except BaseException:  # the server itself is ending: nobody would ever end the action
-            if talk is not None:
-                talk.stop()
             await end_now(execution)
             raise
         finally:
-            idle.stop()
-            log.write(prepared.index, "stdout", masker.finish("stdout"))
-            log.write(prepared.index, "stderr", masker.finish("stderr"))
+            self._executions.pop(prepared.run.run_id, None)
+            output.close()
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
@@ -296,7 +300,8 @@ class StepRuntime:
         step: PlannedStep,
         run: RunContext,
         modules: list[tuple[PlannedModule, Path]],
-    ) -> ActionSpec:
+    ) -> tuple[ActionSpec, tuple[str, ...]]:
+        """Give the action, and what it asks for and does not get."""
         directory = plan.rendered.directory
         mounts = [
             Mount(self._core, f"{ROOT}/core"),
@@ -307,25 +312,20 @@ class StepRuntime:
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),
             *_further_mounts(folder, run, modules),
         ]
-        return ActionSpec(
+        allowed, refused = allow(step.wishes, run.wishes, self._usual, self._most)
+        action = ActionSpec(
             run_id=run.run_id,
             step_id=step.id,
             command=("source", f"{ROOT}/core/bootstrap.sh", step.filename),
-            environment={**ENVIRONMENT, QUIET_PREPARATION: "true"} if run.reads_only else ENVIRONMENT,
+            environment=environment_of(step, run),
             directory="/root",
             mounts=tuple(mounts),
-            network=self._network,
-            limits=self._limits,
+            network=allowed.network != "off",
+            limits=allowed.limits,
+            is_interactive=step.is_interactive,
+            is_loopback_refused=allowed.network == "loopback-refused",
         )
-
-
-def watch_input(execution: Execution, talk: Conversation | None, prepared: PreparedStep, log: StepLog) -> IdleInput:
-    """End the input of an action that waits for it, where nobody is there to type."""
-    return IdleInput(
-        execution.end_idle_input,
-        lambda: prepared.run.is_interactive or (talk is not None and not talk.is_idle),
-        lambda: log.note(prepared.index, NOTE),
-    )
+        return action, refused
 
 
 def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:
@@ -339,6 +339,12 @@ def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedMo
             places.add(CORE_PLACE)
             mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
     return mounts
+
+
+def environment_of(step: PlannedStep, run: RunContext) -> Mapping[str, str]:
+    """Give the variables that the action's first shell begins with."""
+    environment = ON_TERMINAL if step.is_interactive else ENVIRONMENT
+    return {**environment, QUIET_PREPARATION: "true"} if run.reads_only else environment
 
 
 def with_attached(action: ActionSpec, attached: list[Attached]) -> ActionSpec:

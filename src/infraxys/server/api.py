@@ -9,6 +9,7 @@ from infraxys.server.audit import endpoints as audit
 from infraxys.server.caches import endpoints as caches
 from infraxys.server.caches import project_endpoints as project_caches
 from infraxys.server.catalog import endpoints as catalog
+from infraxys.server.live import endpoints as live
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.projects import endpoints as projects
 from infraxys.server.projects import grant_endpoints as grants
@@ -27,6 +28,7 @@ routers = (
     artefacts.router,
     caches.router,
     project_caches.router,
+    live.router,
     modules.router,
     catalog.router,
     lists.router,

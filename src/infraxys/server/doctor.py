@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infraxys.engine.backends.base import BackendUnavailable
+from infraxys.engine.backends.base import BackendUnavailable, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
@@ -63,20 +63,26 @@ def check_sandbox(folder: DataFolder) -> str:
     work = folder.work.with_name(f"{folder.work.name}-doctor")
     backend = BubblewrapBackend(work, slots=1, accounts=folder.accounts)
 
-    async def probe() -> float:
+    async def probe() -> tuple[float, str]:
         backend.prepare()
         started = time.monotonic()
         try:
             await backend.probe()
+            seconds, own_network = time.monotonic() - started, "works"
+            try:
+                await backend.probe_own_network()
+            except StartFailed as error:
+                own_network = f"not here ({error})"
         finally:
             await backend.close()
-        return time.monotonic() - started
+        return seconds, own_network
 
     try:
-        seconds = asyncio.run(probe())
+        seconds, own_network = asyncio.run(probe())
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return f"bubblewrap works ({seconds * 1000:.0f} ms); limits by {backend.limits_by}"
+    works = f"bubblewrap works ({seconds * 1000:.0f} ms); limits by {backend.limits_by}"
+    return f"{works}; network 'loopback-refused': {own_network}"
 
 
 def check_git() -> str:

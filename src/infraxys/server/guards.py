@@ -13,12 +13,15 @@ from infraxys.server.audit.refusals import Refusals
 from infraxys.server.audit.trail import action_of
 from infraxys.server.auth import rate_limits
 from infraxys.server.auth.authenticate import address_of
+from infraxys.server.auth.origin import SAFE_METHODS
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.errors import Forbidden, NotFound, TooManyRequests, Unauthorized
 from infraxys.server.middleware import problem_response
 
 RECHECK_SECONDS = 3.0
 POLICY_VIOLATION = 1008
+RIGHTS_TAGS = frozenset({"accounts", "users", "tokens", "projects", "teams", "grants"})
+STARTS = {"http.response.start", "websocket.http.response.start"}  # the second one refuses a handshake
 # What goes on record, with the usual code of each.
 REFUSED = {401: Unauthorized.code, 403: Forbidden.code, 429: TooManyRequests.code}
 
@@ -37,7 +40,7 @@ class AuditEdge:
         enter(Origin(address_of(HTTPConnection(scope)), scope.get("state", {}).get("request_id")))
 
         async def noted_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in REFUSED:
+            if message["type"] in STARTS and message["status"] in REFUSED:
                 self._note(scope, message["status"])
             await send(message)
 
@@ -90,10 +93,12 @@ class RightsWatch:
 
     Whatever was checked at the beginning is checked again: token or session, account, grant. When it fails, the
     handler is cancelled; a stream breaks off, a call that was waiting is refused. Runs go on without their caller.
+    WebSockets, over which things are done as well, are asked about at once when this process has changed rights.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float = RECHECK_SECONDS) -> None:
         self.app, self._seconds = app, seconds
+        self._sockets: set[_Watch] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -108,6 +113,8 @@ class RightsWatch:
             await send(message)
 
         watch = _Watch(scope, self._seconds)
+        if scope["type"] == "websocket":
+            self._sockets.add(watch)
         try:
             await self.app(scope, receive, noted_send)
         except asyncio.CancelledError:
@@ -121,6 +128,16 @@ class RightsWatch:
                 await problem_response(watch.problem, scope["path"])(scope, receive, send)
         finally:
             watch.stop()
+            self._sockets.discard(watch)
+            if self._sockets and changes_rights(scope):
+                for other in list(self._sockets):
+                    other.check_now()
+
+
+def changes_rights(scope: Scope) -> bool:
+    """Whether a request may have changed who may do what."""
+    tags = getattr(scope.get("route"), "tags", ())
+    return scope.get("method") not in SAFE_METHODS and not RIGHTS_TAGS.isdisjoint(tags)
 
 
 class _Watch:
@@ -135,6 +152,12 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self._checking: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(seconds, self._begin)
+
+    def check_now(self) -> None:
+        """Do not wait for the timer."""
+        if self._checking is None or self._checking.done():
+            self._timer.cancel()
+            self._begin()
 
     def _begin(self) -> None:
         recheck: Callable[[], Awaitable[Any]] | None = self._scope.get("state", {}).get("recheck")

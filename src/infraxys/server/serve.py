@@ -22,6 +22,7 @@ from infraxys.server.app import build_app
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
+from infraxys.server.live.messages import MAX_MESSAGE
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
 from infraxys.server.tls import self_signed
@@ -122,6 +123,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         loop="asyncio",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,  # a small message could be a large one inside
         log_config=None,
         access_log=False,
         # From anybody else X-Forwarded-For and X-Forwarded-Proto mean nothing.

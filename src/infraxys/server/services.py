@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from infraxys.durable.engine import DurableEngine
 from infraxys.durable.reaper import Reaper
-from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits, StartFailed
+from infraxys.engine.backends.base import Backend, BackendUnavailable, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.dummy import DummyBackend
 from infraxys.engine.plan import PlannedModule
@@ -39,6 +39,7 @@ from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
+from infraxys.server.live.endpoints import LiveConnections
 from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
 from infraxys.server.runs.artefacts import Artefacts
@@ -79,6 +80,7 @@ class Services:
         self.database = Database(settings.database)
         self.rate_limits = RateLimits(settings)
         self.refusals = Refusals(self.database)
+        self.live = LiveConnections()
         # The secret of a link for the first administrator, with its end; None where there is one, or no need.
         self.setup_link: tuple[str, datetime] | None = None
         self.executor_id = f"{socket.gethostname()[:40]}-{os.getpid()}-{new_id()[-12:]}"
@@ -170,13 +172,8 @@ class Services:
             folder.work,
             self._export,
             runs=backend.runs_folder() if isinstance(backend, BubblewrapBackend) else None,
-            limits=Limits(
-                memory_bytes=settings.memory_limit,
-                processes=settings.process_limit,
-                tmp_bytes=settings.tmp_limit,
-                home_bytes=settings.tmp_limit,
-            ),
-            network=settings.network,
+            usual=settings.usual_allowance,
+            most=settings.most_allowed,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
             attachments=(

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infraxys.server.auth.openid.options import OpenIdOptions
+from infraxys.server.limit_options import LimitOptions
 from infraxys.server.secret_options import SecretOptions
 
 
@@ -25,7 +26,7 @@ def default_slots() -> int:
     return max(16, 8 * (os.cpu_count() or 1))
 
 
-class Settings(OpenIdOptions, SecretOptions):
+class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")
@@ -47,10 +48,6 @@ class Settings(OpenIdOptions, SecretOptions):
     grace: float = Field(default=30.0, ge=0)
     slots: int = Field(default_factory=default_slots, ge=1, le=2000)
     backend: Literal["bubblewrap", "dummy"] = "bubblewrap"
-    network: bool = True
-    memory_limit: int = Field(default=2 * 1024**3, ge=16 * 1024**2)
-    process_limit: int = Field(default=512, ge=4)
-    tmp_limit: int = Field(default=1024**3, ge=1024**2)
     kill_grace: float = Field(default=10.0, ge=0, le=600)
     body_limit: int = Field(default=1024**2, ge=1024)
     body_seconds: float = Field(default=30.0, gt=0)

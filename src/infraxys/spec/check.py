@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from infraxys.spec import names
 from infraxys.spec.identity import BranchPath
 from infraxys.spec.json_source import Location
-from infraxys.spec.models import Container, Environment, Instance, Model, ModuleFile, Packet, Role
+from infraxys.spec.models import (
+    ActionLimits,
+    Container,
+    Environment,
+    Instance,
+    Model,
+    ModuleFile,
+    Packet,
+    PacketFile,
+    Role,
+)
 from infraxys.spec.problem import quoted
 
 MAX_UNKNOWN = 100  # keys of one file that are compared with the known ones
@@ -116,7 +126,7 @@ def check_unknown(model: Model) -> Iterator[Finding]:
 
 
 def _models_with_unknown(model: Model, location: Location) -> Iterator[tuple[Location, Model]]:
-    if model.model_extra:
+    if model.model_extra and not isinstance(model, ActionLimits):  # which has a check of its own
         yield location, model
     for name, value in model:
         if isinstance(value, Model):
@@ -139,6 +149,15 @@ def _check_files(packet: Packet) -> Iterator[Finding]:
         if any(not names.is_safe_file_name(part) for part in file.directory.split("/") if part):
             message = f"{quoted(file.directory)} cannot be a directory below the instance"
             yield Finding(("files", index, "directory"), "unsafe_file_name", message)
+        yield from _check_limits(file, ("files", index, "limits"))
+
+
+def _check_limits(file: PacketFile, location: Location) -> Iterator[Finding]:
+    """Find limits that there are not: who wrote one relies on it."""
+    known = ", ".join(field.alias or name for name, field in ActionLimits.model_fields.items())
+    for key in list(file.limits.model_extra or {})[:MAX_UNKNOWN] if file.limits else ():
+        message = f"{quoted(key)} is no limit and has no effect; there are {known}"
+        yield Finding((*location, key), "unknown_field", message, is_warning=True)
 
 
 def _check_parents(packet: Packet) -> Iterator[Finding]:

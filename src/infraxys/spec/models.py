@@ -52,11 +52,8 @@ OptionalId = Annotated[
     str, StringConstraints(max_length=500), AfterValidator(_one_line), BeforeValidator(none_as_empty)
 ]
 Whole = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Seconds = Annotated[
-    float,
-    Field(gt=0, le=31_536_000, allow_inf_nan=False),
-    PlainSerializer(lambda value: int(value) if value.is_integer() else value, return_type=int | float),
-]
+AsWritten = PlainSerializer(lambda value: int(value) if value.is_integer() else value, return_type=int | float)
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False), AsWritten]
 Json = dict[str, Any]
 Item = TypeVar("Item")
 # JSON has lists; models keep tuples.
@@ -169,6 +166,18 @@ class PacketAttribute(Model):
         return rename(data, guid="id", referenceChildGuidFilter="referenceChildIdFilter")
 
 
+class ActionLimits(Model):
+    """What an action asks for; what is not said is left to its project and to the server. Sizes are bytes."""
+
+    memory_bytes: Annotated[int, Field(ge=16 * 1024**2, le=2**53)] | None = None
+    processes: Annotated[int, Field(ge=4, le=2**22)] | None = None
+    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False), AsWritten] | None = None
+    tmp_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
+    home_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
+    file_bytes: Annotated[int, Field(ge=1024, le=2**53)] | None = None
+    open_files: Annotated[int, Field(ge=32, le=2**20)] | None = None
+
+
 class PacketFile(Model):
     """A file of a packet; `executable` makes it an action of every instance."""
 
@@ -202,6 +211,8 @@ class PacketFile(Model):
     docker_image: OptionalText = ""
     custom_command: OptionalText = ""
     is_quick_runner: bool = False
+    limits: ActionLimits | None = None
+    network: Literal["on", "loopback-refused", "off"] | None = None
 
     @model_validator(mode="before")
     @classmethod

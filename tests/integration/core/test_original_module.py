@@ -10,6 +10,8 @@ import pytest
 from factories.bootstrap import Bootstrap, put
 from factories.plans import make_context, make_plan
 from factories.sandbox import Sandbox, prepared_sandbox
+from infraxys.engine.backends.base import Limits
+from infraxys.engine.limits import Allowance
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.plan import PlannedModule
 from infraxys.engine.runtime import StepResult, StepRuntime
@@ -110,7 +112,7 @@ def execute(
         folder.chmod(0o755)
 
     async def scenario() -> StepResult:
-        runtime = StepRuntime(sandbox.backend, sandbox.work, export, network=False)
+        runtime = StepRuntime(sandbox.backend, sandbox.work, export, usual=Allowance(Limits(), "off"))
         runtime.prepare()
         plan = make_plan(files, "run.sh", attributes={"shade": "dark"}, modules=tuple(planned.values()))
         started = await runtime.start(plan, 0, make_context(overrides={"over": "given"}))

@@ -18,12 +18,14 @@ from factories.sandbox import MIB, Sandbox, prepared_sandbox
 from infraxys.engine.backends.base import Limits, StartFailed
 from infraxys.engine.backends.execution import SandboxExecution
 from infraxys.engine.feedback.idle import NOTE
+from infraxys.engine.limits import Allowance
 from infraxys.engine.logs import LogReader, LogWriter, recover
 from infraxys.engine.plan import Plan, PlannedModule
 from infraxys.engine.runtime import RunContext, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import Status
 from infraxys.spec.identity import BranchPath
 
+OFFLINE = Allowance(Limits(), "off")
 MODULE = PlannedModule(BranchPath.parse("host\\org\\library\\main"), "1" * 40)
 
 
@@ -35,7 +37,7 @@ class Bench:
     logs: Path
 
     def runtime(self, **settings: Any) -> StepRuntime:
-        runtime = StepRuntime(self.sandbox.backend, self.sandbox.work, self.export, network=False, **settings)
+        runtime = StepRuntime(self.sandbox.backend, self.sandbox.work, self.export, **{"usual": OFFLINE, **settings})
         runtime.prepare()
         return runtime
 
@@ -341,9 +343,9 @@ class TestHowItEnds:
     def test_too_much_memory_is_said(self, bench: Bench) -> None:
         if not bench.sandbox.backend.limits_by.startswith("cgroup"):
             pytest.skip("only control groups tell")
-        limits = Limits(memory_bytes=64 * MIB, processes=64)
+        usual = Allowance(Limits(memory_bytes=64 * MIB, processes=64), "off")
         program = "#!/usr/bin/python3\nparts = [bytearray(16 << 20) for _ in range(64)]\n"
-        [result], _ = bench.run(make_plan({"run": program}), limits=limits)
+        [result], _ = bench.run(make_plan({"run": program}), usual=usual)
         assert (result.status, "more memory than allowed" in result.message) == (Status.FAILED, True)
 
     def test_a_module_that_is_gone_fails_the_step(self, bench: Bench) -> None:
@@ -467,14 +469,16 @@ from pathlib import Path
 
 sys.path.insert(0, {tests!r})
 from factories.plans import make_context, make_plan
+from infraxys.engine.backends.base import Limits
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
+from infraxys.engine.limits import Allowance
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.runtime import StepRuntime
 
 async def main():
     backend = BubblewrapBackend(Path({work!r}), slots=8)
     backend.prepare()
-    runtime = StepRuntime(backend, Path({work!r}), Path, network=False)
+    runtime = StepRuntime(backend, Path({work!r}), Path, usual=Allowance(Limits(), "off"))
     runtime.prepare()
     writer = LogWriter(Path({log!r}))
     plan = make_plan({{"run.sh": "echo ready; sleep 1000"}})

@@ -94,11 +94,11 @@ def test_version_2_moves_the_server_to_a_leaf_and_hands_the_controllers_down(ver
     groups = detect("prefix", version_2, {"": "/service"})
     assert groups.version == 2
     assert (version_2 / "service" / "infraxys-server" / "cgroup.procs").read_text() == "42"  # the last one moved
-    assert (version_2 / "service" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert (version_2 / "service" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu +io"
 
 
 def test_version_2_after_a_restart_does_not_nest_deeper(version_2: Path) -> None:
-    (version_2 / "service" / "cgroup.subtree_control").write_text("memory pids cpu")
+    (version_2 / "service" / "cgroup.subtree_control").write_text("memory pids cpu io")
     groups = detect("prefix", version_2, {"": "/service/infraxys-server"})
     assert groups.parents == {"all": version_2 / "service"}
     assert (version_2 / "service" / "infraxys-server" / "cgroup.procs").read_text() == ""
@@ -111,7 +111,7 @@ def test_version_2_limits(version_2: Path) -> None:
     group = version_2 / "service" / "prefix-1"
     assert {path.name: path.read_text() for path in group.iterdir()} == {
         "memory.max": "1000", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "7",
-        "cpu.max": "150000 100000",
+        "cpu.max": "150000 100000", "io.weight": "50",
     }  # fmt: skip
     slot.apply(Limits(memory_bytes=1000, processes=7))
     assert (group / "cpu.max").read_text() == "max 100000"

@@ -67,6 +67,29 @@ def test_the_network_is_cut_off_only_on_request() -> None:
     assert "--unshare-net" in build(replace(ACTION, network=False))
 
 
+def test_a_network_of_its_own_has_name_servers_of_its_own() -> None:
+    facts = replace(FACTS, own_resolver=Path("/work/own.conf"))
+    own = build(replace(ACTION, network=True, is_loopback_refused=True), facts=facts)
+    assert "--unshare-net" in own
+    place = own.index("/work/own.conf")
+    assert own[place - 1 : place + 2] == ["--ro-bind", "/work/own.conf", "/etc/resolv.conf"]
+    assert own.index("/etc") < place
+    for action in (replace(ACTION, network=False, is_loopback_refused=True), replace(ACTION, network=True)):
+        assert "/work/own.conf" not in build(action, facts=facts)
+
+
+def test_only_an_interactive_action_has_a_controlling_terminal_and_it_is_made_inside() -> None:
+    facts = replace(FACTS, setsid="/usr/bin/setsid")
+    plain, interactive = build(facts=facts), build(replace(ACTION, is_interactive=True), facts=facts)
+    assert "--new-session" in plain
+    assert "/usr/bin/setsid" not in plain
+    assert "--new-session" not in interactive
+    inside = len(interactive) - interactive[::-1].index("--")
+    assert interactive[inside : inside + 3] == ["/usr/bin/setsid", "-c", "/bin/bash"]
+    with pytest.raises(ValueError, match="setsid"):
+        build(replace(ACTION, is_interactive=True), facts=FACTS)
+
+
 def test_every_tmpfs_has_a_size() -> None:
     options = build(replace(ACTION, limits=Limits(tmp_bytes=111, home_bytes=222)))
     sizes = {options[i + 1]: options[i - 1] for i, word in enumerate(options) if word == "--tmpfs"}

@@ -5,6 +5,7 @@ import pytest
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.host import (
+    OWN_RESOLVER,
     POOL,
     POOLS,
     SMALLEST_BASE,
@@ -68,7 +69,7 @@ def test_the_prepared_etc_can_be_made_again(tmp_path: Path) -> None:
     prepare_etc(tmp_path / "etc")
     (tmp_path / "etc" / "stale").write_text("x")
     assert not (prepare_etc(tmp_path / "etc") / "stale").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["etc"]
+    assert {path.name for path in tmp_path.iterdir()} == {"etc", OWN_RESOLVER}
 
 
 def test_the_work_folder_is_closed_to_others(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class ActionSpec:
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as:
     actions with the same `account` run as the same one, so that they can share folders; others as any that is free.
+    With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`:
+    the host's own addresses and those of its cloud's metadata cannot be reached. A backend that cannot do one of these
+    refuses to start the action.
     """
 
     run_id: str
@@ -66,6 +69,8 @@ class ActionSpec:
     network: bool = True
     limits: Limits = field(default_factory=Limits)
     account: str = ""
+    is_interactive: bool = False
+    is_loopback_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,20 @@ class Execution(Protocol):
     def output(self) -> AsyncIterator[Chunk]:
         """Chunks in the order read, until all writers of both streams are gone."""
 
-    async def write(self, data: bytes) -> None:
-        """Give bytes to the action's standard input; does nothing once it has ended."""
+    async def write(self, data: bytes, *, is_hidden: bool = False) -> None:
+        """Give bytes to the action's standard input; does nothing once it has ended.
+
+        What is hidden a terminal does not show: it is for a program and not typed by a person.
+        """
 
     def end_idle_input(self) -> bool:
         """End standard input if a process of the action waits for it right now; tells whether.
 
-        False where that cannot be known.
+        False where that cannot be known, and for a terminal.
         """
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of its terminal. False when it has none, or none any more."""
 
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree. Idempotent."""

@@ -27,8 +27,10 @@ from infraxys.engine.backends.host import (
     remove_tree,
     resolver_state,
 )
+from infraxys.engine.backends.own_network import NetworkTools, OwnNetwork, find_network_tools
 from infraxys.engine.backends.seccomp import FilterFile, FilterUnavailable, load_filter
 from infraxys.engine.backends.spawn import Process, choose_spawner
+from infraxys.engine.backends.terminal import open_terminal
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -88,6 +90,7 @@ class BubblewrapBackend:
         self._groups: list[SlotGroup | None] = [None] * slots
         self._resolver = (0, 0, 0)
         self._running: dict[SandboxExecution, int] = {}
+        self._network_tools: NetworkTools | str = "the sandbox is not prepared"
         self._starting: set[asyncio.Task[Any]] = set()
         self._spawner = choose_spawner()
         # One thread that lives as long as the backend: a sandbox dies with the thread that started it.
@@ -116,6 +119,7 @@ class BubblewrapBackend:
             self._groups = [self._cgroups.slot(slot) for slot in range(self._slots)]
         except OSError:
             self._cgroups, self._groups = Cgroups(0), [None] * self._slots
+        self._network_tools = find_network_tools()
         self._filter = FilterFile(program)
 
     @property
@@ -134,6 +138,11 @@ class BubblewrapBackend:
             if end.code != 0:
                 said = end.start_error or f"exit {end.code}"
                 raise BackendUnavailable(f"the sandbox does not work here: {advice(said)}")
+
+    async def probe_own_network(self) -> None:
+        """Execute `true` with network `loopback-refused`. Raises StartFailed naming what failed."""
+        action = ActionSpec("probe", "probe", ("/bin/true",), ENVIRONMENT, "/", is_loopback_refused=True)
+        await (await self.start(action)).wait()
 
     async def start(self, action: ActionSpec, *, is_held: bool = False) -> SandboxExecution:
         """Start one action; waits for a free slot. Raises StartFailed."""
@@ -163,9 +172,14 @@ class BubblewrapBackend:
             if isinstance(error, ValueError):
                 raise StartFailed(str(error)) from error
             raise
-        group = self._groups[slot]
-        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=is_held)
+        group, has_own = self._groups[slot], action.network and action.is_loopback_refused
+        held = is_held or has_own
+        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=held)
         self._running[execution] = slot
+        if has_own:
+            await self._connect(execution)
+            if not is_held:
+                execution.let_begin()
         return execution
 
     async def _take_over(self, action: ActionSpec, slot: int) -> None:
@@ -179,6 +193,18 @@ class BubblewrapBackend:
         for mount in action.mounts:
             if mount.writable and not mount.keeps_owner and mount.source.lstat().st_uid not in {uid, os.geteuid()}:
                 await asyncio.to_thread(hand_over, mount.source, uid, gid)
+
+    async def _connect(self, execution: SandboxExecution) -> None:
+        """Give a sandbox that is held its own network; without one nothing of it runs. Raises StartFailed."""
+        try:
+            execution.network = make_own_network(self._network_tools, self.accounts)
+            child = await execution.first_process()
+            if child is not None:  # else it has ended, and says why
+                await execution.network.open(child)
+        except BaseException:
+            await execution.terminate(0)
+            await execution.wait()
+            raise
 
     def _end_unwanted(self, starting: "asyncio.Task[SandboxExecution]") -> None:
         if not starting.cancelled() and starting.exception() is None:
@@ -196,13 +222,16 @@ class BubblewrapBackend:
         if group is not None:
             group.apply(action.limits)
         ours: list[int] = []
-        theirs = [program.open()]
+        theirs: list[int] = []
         try:
-            for is_ours_read in (False, True, True, True, False):  # stdin, stdout, stderr, status, gate
-                read, write = os.pipe()
-                ours.append(read if is_ours_read else write)
-                theirs.append(write if is_ours_read else read)
-            seccomp, stdin, stdout, stderr, status, gate = theirs
+            if action.is_interactive:
+                open_terminal(ours, theirs)
+            else:
+                open_pipes(ours, theirs, "wrr")
+            stdin, stdout, stderr = theirs
+            open_pipes(ours, theirs, "rw")
+            status, gate, seccomp = (*theirs[-2:], program.open())
+            theirs.append(seccomp)
             uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
             if uid is not None and gid is not None:
                 for mount in action.mounts:
@@ -227,7 +256,8 @@ class BubblewrapBackend:
             raise
         finally:
             close_all(theirs)
-        return process, Ends(*ours)
+        *streams, status, gate = ours
+        return process, Ends(streams[0], streams[1], None if action.is_interactive else streams[2], status, gate)
 
     def _ended(self, execution: SandboxExecution) -> None:
         self._give_slot(self._running.pop(execution))
@@ -321,6 +351,21 @@ def kill_sandbox(process: int, work: Path) -> int:
         finally:
             os.close(handle)
     return 0
+
+
+def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:
+    """Make pipes, one for each letter: `r` for one that we read, `w` for one that we write. Raises OSError."""
+    for letter in what_we_do:
+        read, write = os.pipe()
+        ours.append(read if letter == "r" else write)
+        theirs.append(write if letter == "r" else read)
+
+
+def make_own_network(tools: NetworkTools | str, accounts: Accounts) -> OwnNetwork:
+    """Make the network of one sandbox, not open yet. Raises StartFailed where this host cannot."""
+    if isinstance(tools, str):
+        raise StartFailed(f"network 'loopback-refused' is not possible on this server: {tools}")
+    return OwnNetwork(tools, is_other_account=accounts.uid_base is not None)
 
 
 def close_all(descriptors: list[int]) -> None:

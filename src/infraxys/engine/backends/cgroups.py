@@ -4,6 +4,7 @@ What a group cannot do is kill: a sandbox is a process namespace, which the kern
 count, and show what is left.
 """
 
+import errno
 import os
 import signal
 import time
@@ -18,7 +19,9 @@ ROOT = Path("/sys/fs/cgroup")
 V1_CONTROLLERS = ("pids", "memory", "cpu")
 SERVER_LEAF = "infraxys-server"  # where version 2 wants the processes of a group that has groups below it
 CPU_PERIOD = 100_000
+IO_WEIGHT = "50"  # half of what others have: the server's files come before those of actions
 KILL_SECONDS = 5.0
+LOWER_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class SlotGroup:
             memory = self.directories["memory"]
             # Raising and lowering need opposite orders; lifting first makes one order do.
             _try_write(memory / "memory.memsw.limit_in_bytes", "-1")
-            (memory / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
+            _lower(memory / "memory.limit_in_bytes", str(limits.memory_bytes))
             _try_write(memory / "memory.memsw.limit_in_bytes", str(limits.memory_bytes))
             (self.directories["pids"] / "pids.max").write_text(str(limits.processes))
             if "cpu" in self.directories:
@@ -60,6 +63,7 @@ class SlotGroup:
             _try_write(group / "memory.oom.group", "1")
             (group / "pids.max").write_text(str(limits.processes))
             _try_write(group / "cpu.max", f"{quota or 'max'} {CPU_PERIOD}")
+            _try_write(group / "io.weight", IO_WEIGHT)
         self._limits = limits
 
     def was_out_of_memory(self) -> bool:
@@ -153,12 +157,12 @@ def detect(prefix: str, root: Path = ROOT, own: dict[str, str] | None = None) ->
 
 
 def _prepare_v2(parent: Path) -> bool:
-    """Hand memory, pids and cpu down from `parent`. False when this is not ours to do."""
+    """Hand memory, pids, cpu and io down from `parent`. False when this is not ours to do."""
     try:
         available = (parent / "cgroup.controllers").read_text().split()
         if not {"memory", "pids"} <= set(available) or not os.access(parent, os.W_OK):
             return False
-        wanted = [name for name in ("memory", "pids", "cpu") if name in available]
+        wanted = [name for name in ("memory", "pids", "cpu", "io") if name in available]
         handed_down = (parent / "cgroup.subtree_control").read_text().split()
         if not set(wanted) <= set(handed_down):
             if (parent / "cgroup.type").exists():  # not the root, which alone may have both processes and groups
@@ -197,6 +201,20 @@ def read_counter(path: Path, name: str) -> int:
         if key == name:
             return int(value)
     return 0
+
+
+def _lower(path: Path, text: str) -> None:
+    """Write a limit. Version 1 refuses one below what is in use, which what ended here last may still free."""
+    deadline = time.monotonic() + LOWER_SECONDS
+    while True:
+        try:
+            path.write_text(text)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _try_write(path: Path, text: str) -> None:

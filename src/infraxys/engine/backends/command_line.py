@@ -28,6 +28,8 @@ GATE = (
     'set +p; read -r -N 1 -u "$1" _ || exit 125; eval "exec $1<&-"; shift; '
     'if [ "$1" = source ]; then shift; . "$@"; else exec "$@"; fi'
 )
+# For an interactive action it is the first process of a session whose terminal are the standard streams, which
+# bubblewrap only passes on: an interrupt key ends what the action has in the foreground, and nothing of the sandbox.
 SHELL = ("/bin/bash", "--norc", "--noprofile", "-p", "-c", GATE, "bash")
 # Variables with which the C library or a shell would run other code in the launcher, which is outside of the sandbox.
 DANGEROUS = re.compile(r"(LD_|BASH_|MALLOC_|GLIBC_|GCONV_|RES_|SHELLOPTS$|BASHOPTS$|ENV$|IFS$|PS4$|LOCPATH$|NLSPATH$)")
@@ -38,7 +40,8 @@ class HostFacts:
     """What the host offers; found once at start.
 
     `other_threads`: what the limit of processes has to allow besides the action's own, because the kernel counts by
-    account and the action has that of the server.
+    account and the action has that of the server. `own_resolver` is the resolv.conf of actions with a network of their
+    own.
     """
 
     bwrap: str
@@ -47,6 +50,8 @@ class HostFacts:
     etc: Path
     extra_read_only: tuple[Path, ...] = ()
     other_threads: int = 0
+    setsid: str | None = None
+    own_resolver: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def build_command(
     """Give the whole command: launcher, change of user (as root), bubblewrap, the gate, the action's command.
 
     Limits that control groups would hold are left to the launcher when `join_files` is empty. Raises ValueError for a
-    mount whose target is not a plain absolute path outside of the system's folders.
+    mount whose target is not a plain absolute path outside of the system's folders, and for what the host lacks.
     """
     limits = action.limits
     processes, data_kilobytes = limits.processes + facts.other_threads, limits.memory_bytes // 1024
@@ -84,6 +89,10 @@ def build_command(
     if uid is not None and facts.setpriv:
         command += [facts.setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
     command += [facts.bwrap, *sandbox_options(facts, action, descriptors), "--"]
+    if action.is_interactive:
+        if facts.setsid is None:
+            raise ValueError("an interactive action needs the command setsid on the server: apt-get install util-linux")
+        command += [facts.setsid, "-c"]
     return [*command, *SHELL, str(descriptors.gate), *action.command]
 
 
@@ -94,9 +103,11 @@ def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descripto
     return [
         *("--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"),
-        *(() if action.network else ("--unshare-net",)),
-        *("--die-with-parent", "--cap-drop", "ALL", "--new-session"),
+        *(() if action.network and not action.is_loopback_refused else ("--unshare-net",)),
+        *("--die-with-parent", "--cap-drop", "ALL"),
+        *(() if action.is_interactive else ("--new-session",)),
         *_system(facts),
+        *_resolver(facts, action),
         *("--proc", "/proc", "--dev", "/dev"),
         *_tmpfs("/dev/shm", "1777", SHARED_MEMORY_BYTES),  # noqa: S108 - inside the sandbox
         *("--remount-ro", "/dev"),
@@ -152,6 +163,12 @@ def _system(facts: HostFacts) -> list[str]:
         else:
             options += ["--ro-bind-try", f"/{name}", f"/{name}"]
     return [*options, "--ro-bind", str(facts.etc), "/etc"]
+
+
+def _resolver(facts: HostFacts, action: ActionSpec) -> tuple[str, ...]:
+    if facts.own_resolver is None or not (action.network and action.is_loopback_refused):
+        return ()
+    return ("--ro-bind", str(facts.own_resolver), "/etc/resolv.conf")
 
 
 def _tmpfs(target: str, mode: str, size: int) -> tuple[str, ...]:

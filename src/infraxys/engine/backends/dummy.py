@@ -26,6 +26,7 @@ class DummyExecution:
         self.action = action
         self._is_held = is_held
         self.written = b""
+        self.size: tuple[int, int] | None = None
         self._environment = action.environment
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
@@ -57,8 +58,9 @@ class DummyExecution:
             yield chunk
         self._chunks.put_nowait(None)  # for whoever asks again
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, is_hidden: bool = False) -> None:
         """Remember it, and echo it when told to."""
+        del is_hidden
         if not self._ended.done():
             self.written += data
             if self._is("DUMMY_ECHO"):
@@ -67,6 +69,13 @@ class DummyExecution:
     def end_idle_input(self) -> bool:
         """Never waits for input."""
         return False
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Remember the size of an interactive action."""
+        if not self.action.is_interactive or self._ended.done():
+            return False
+        self.size = (columns, rows)
+        return True
 
     async def terminate(self, grace_seconds: float) -> None:
         """End as a signal would."""

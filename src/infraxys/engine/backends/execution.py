@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import termios
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
@@ -12,34 +13,40 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
+from infraxys.engine.backends.own_network import OwnNetwork
 from infraxys.engine.backends.spawn import Process
+from infraxys.engine.backends.terminal import hangs_up_only, resume_typing, set_size, suspend_typing
 
 READ_BYTES = 64 * 1024
 AHEAD_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
 AHEAD_CHUNKS = 512  # the same for writers of single bytes
 STATUS_BYTES = 64 * 1024
-LAST_READS = 32  # more than the largest pipe holds
+LAST_READS = 512  # more than the largest pipe holds, and than a terminal, which gives 4 KiB at a time
 START_SECONDS = 5.0
 TAIL_BYTES = 2000
+HANG_UP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Our ends of a sandbox's pipes."""
+    """Our ends of a sandbox's pipes. With a terminal, `stdin` and `stdout` are two descriptors of our side of it."""
 
     stdin: int
     stdout: int
-    stderr: int
+    stderr: int | None
     status: int
     gate: int
 
 
 class Output:
-    """Both output pipes of an action, read without blocking and never far ahead of the reader."""
+    """Both output pipes of an action, or its terminal, read without blocking and never far ahead of the reader."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stdout: int, stderr: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stdout: int, stderr: int | None) -> None:
         self._loop = loop
-        self._open: dict[int, Stream] = {stdout: "stdout", stderr: "stderr"}
+        self._open: dict[int, Stream] = {stdout: "stdout"}
+        if stderr is not None:
+            self._open[stderr] = "stderr"
+        self._errors: Stream = "stdout" if stderr is None else "stderr"  # where the sandbox itself complains
         self._chunks: deque[Chunk] = deque()
         self._ahead = 0
         self._is_paused = False
@@ -87,11 +94,13 @@ class Output:
             data = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
             return False
+        except OSError:  # how a terminal says that nobody has it any more
+            data = b""
         if not data:
             self._close(descriptor)
             self._wake()
             return False
-        if stream == "stderr":
+        if stream == self._errors:
             self.error_tail = (self.error_tail + data)[-TAIL_BYTES:]
         self._chunks.append(Chunk(stream, data))
         self._ahead += len(data)
@@ -114,11 +123,13 @@ class Output:
 
 
 class Input:
-    """The action's standard input."""
+    """The action's standard input: a pipe, or its terminal."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, *, is_terminal: bool = False) -> None:
         self._loop = loop
         self._descriptor: int | None = descriptor
+        self._is_terminal = is_terminal
+        self._suspended: int | None = None  # what the terminal did for a person, while it does not
         self._turn = asyncio.Lock()
         self._waiter: asyncio.Future[None] | None = None
         os.set_blocking(descriptor, False)
@@ -128,17 +139,27 @@ class Input:
         """Name the pipe, as the action's processes have it too; None once it is closed."""
         return None if self._descriptor is None else f"pipe:[{os.fstat(self._descriptor).st_ino}]"
 
-    async def write(self, data: bytes) -> None:
-        """Write all of it; waits while the action does not read."""
+    async def write(self, data: bytes, *, is_hidden: bool = False) -> None:
+        """Write all of it; waits while the action does not read. What is hidden a terminal does not show."""
         async with self._turn:
             view = memoryview(data)
             while view and self._descriptor is not None:
                 try:
+                    if self._is_terminal:
+                        self._suit(self._descriptor, is_hidden=is_hidden)
                     view = view[os.write(self._descriptor, view) :]
                 except BlockingIOError:
                     await self._writable(self._descriptor)
-                except OSError:
+                except (OSError, termios.error):
                     return  # the action has closed it
+
+    def _suit(self, terminal: int, *, is_hidden: bool) -> None:
+        """Let a terminal be one for answers or for typing."""
+        if is_hidden:
+            self._suspended = suspend_typing(terminal) | (self._suspended or 0)
+        elif self._suspended is not None:
+            resume_typing(terminal, self._suspended)
+            self._suspended = None
 
     async def _writable(self, descriptor: int) -> None:
         self._waiter = self._loop.create_future()
@@ -152,6 +173,13 @@ class Input:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of the terminal that it is. False when it is closed. Raises ValueError."""
+        if self._descriptor is None:
+            return False
+        set_size(self._descriptor, columns, rows)
+        return True
 
     def close(self) -> None:
         """Close it; a waiting writer returns."""
@@ -204,6 +232,7 @@ class SandboxExecution:
         self._loop = asyncio.get_running_loop()
         self._process = process
         self._group, self._release, self._hidden = group, release, hidden
+        self.network: OwnNetwork | None = None  # closed at the end
         self._gate: int | None = ends.gate
         self._is_held = is_held
         self._was_let_in = False
@@ -217,7 +246,8 @@ class SandboxExecution:
         self._child_gone: asyncio.Future[None] = self._loop.create_future()
         self._terminating: asyncio.Task[None] | None = None
         self._output = Output(self._loop, ends.stdout, ends.stderr)
-        self._input = Input(self._loop, ends.stdin)
+        self._is_terminal = ends.stderr is None
+        self._input = Input(self._loop, ends.stdin, is_terminal=self._is_terminal)
         os.set_blocking(ends.status, False)
         self._loop.add_reader(ends.status, self._read_status)
         self._monitor_handle = os.pidfd_open(process.pid)
@@ -228,17 +258,21 @@ class SandboxExecution:
         """Give chunks in the order read, until all writers are gone."""
         return self._output.chunks()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, is_hidden: bool = False) -> None:
         """Give bytes to the action's standard input; does nothing once it has ended."""
-        await self._input.write(data)
+        await self._input.write(data, is_hidden=is_hidden)
 
     def end_idle_input(self) -> bool:
-        """End standard input if a process waits for it right now; tells whether."""
-        pipe = self._input.pipe
+        """End standard input if a process waits for it right now; tells whether. A terminal is for who may yet type."""
+        pipe = None if self._is_terminal else self._input.pipe
         if pipe is None or not any(waits_for(process, pipe) for process in self._inner_processes()):
             return False
         self._input.close()
         return True
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of its terminal. False when it has none, or none any more. Raises ValueError."""
+        return self._is_terminal and self._input.resize(columns, rows)
 
     async def terminate(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the action, after the grace SIGKILL to the whole tree.
@@ -284,6 +318,11 @@ class SandboxExecution:
         if not self._started.done():
             self._started.set_result(None)  # ended before there was anything to start
 
+    async def first_process(self) -> int | None:
+        """Wait for the sandbox's first process; None when it has ended before there was one."""
+        await asyncio.shield(self._started)
+        return self._child
+
     def let_begin(self) -> None:
         """Let an action begin that was started to wait for this."""
         self._is_held = False
@@ -324,12 +363,27 @@ class SandboxExecution:
         inner = self._inner_processes() if self._was_let_in and grace_seconds > 0 else []
         if inner:  # without any, the action has not begun
             signal_processes(inner, signal.SIGTERM, self._namespace())
+            hanging_up = self._loop.create_task(self._hang_up(inner)) if self._is_terminal else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._child_gone), grace_seconds)
+            if hanging_up is not None:
+                hanging_up.cancel()
         self._kill_child()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._monitor_gone), START_SECONDS)
         self._kill_monitor()
+
+    async def _hang_up(self, inner: list[int]) -> None:
+        """Ask what a person has stopped, and the shells that wait for one, as a terminal does that goes away.
+
+        Again and again: a shell that is just about to wait does not hear it.
+        """
+        namespace = self._namespace()
+        if namespace:
+            signal_processes(inner, signal.SIGCONT, namespace)
+        while namespace:
+            signal_processes(filter(hangs_up_only, inner), signal.SIGHUP, namespace)
+            await asyncio.sleep(HANG_UP_SECONDS)
 
     def _kill_child(self) -> None:
         """Kill the sandbox's first process; the kernel kills the others with it."""
@@ -369,6 +423,8 @@ class SandboxExecution:
                 await asyncio.to_thread(self._group.kill_all)
             is_out_of_memory = self._group.was_out_of_memory()
         self._output.finish()
+        if self.network is not None:
+            await self.network.close()
         self._release(self)
         return self._describe(is_out_of_memory=is_out_of_memory)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.engine.backends.command_line import HostFacts
+from infraxys.engine.backends.own_network import own_resolver
 
 UID_BASE = 1_900_000_000  # above the ranges that distributions and container tools hand out
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it, with its owner checked
@@ -25,6 +26,7 @@ OLDEST_BWRAP = (0, 8)  # the first with --disable-userns
 SPARE_THREADS = 1024  # what the account of a server without root may start meanwhile
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 RESOLVER = Path("/etc/resolv.conf")
+OWN_RESOLVER = "resolv-of-own-networks.conf"
 ETC_PATTERNS = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "mime.types", "services",
     "protocols", "nsswitch.conf", "ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies",
@@ -151,8 +153,10 @@ def find_facts(
     return HostFacts(
         bwrap=bwrap or find_bwrap(work),
         setpriv=setpriv,
+        setsid=shutil.which("setsid", path=SYSTEM_PATH),
         merged_usr=Path("/bin").is_symlink(),
         etc=prepare_etc(work / "etc"),
+        own_resolver=work / OWN_RESOLVER,
         extra_read_only=tuple(path for path in extra_read_only if path.exists()),
         other_threads=count_own_threads() + SPARE_THREADS if accounts.uid_base is None else 0,
     )
@@ -195,6 +199,10 @@ def refresh_resolver(etc: Path) -> None:
     fresh.write_bytes(RESOLVER.read_bytes() if RESOLVER.exists() else b"")
     fresh.chmod(0o644)
     fresh.rename(etc / "resolv.conf")
+    own = etc.parent / f".{OWN_RESOLVER}"
+    own.write_text(own_resolver())
+    own.chmod(0o644)
+    own.rename(etc.parent / OWN_RESOLVER)
 
 
 def resolver_state() -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from infraxys.engine.limits import Wishes, read_wishes
 from infraxys.server.audit.trail import record
 from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, LOGIN
 from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, IncludedContainer, Policy, Rights, Team
@@ -40,6 +41,9 @@ _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
 _VERSION = sa.select(access_state.c.version)
+_PROJECTS = sa.select(
+    *(projects.c[name] for name in ("id", "parent_id", "name", "shares_cache", "cache_alias", "limits"))
+)
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -152,12 +156,13 @@ def load_policy(connection: Connection) -> Policy:
     parents: dict[str, str | None] = {ROOT: None}
     names: dict[str, str] = {}
     shared: dict[str, str] = {}
-    for row in connection.execute(
-        sa.select(projects.c.id, projects.c.parent_id, projects.c.name, projects.c.shares_cache, projects.c.cache_alias)
-    ):
+    wishes: dict[str, Wishes] = {}
+    for row in connection.execute(_PROJECTS):
         parents[row.id], names[row.id] = row.parent_id, row.name
         if row.shares_cache:
             shared[row.id] = row.cache_alias or row.id
+        if row.limits is not None:
+            wishes[row.id] = read_wishes(json.loads(row.limits))
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -186,6 +191,7 @@ def load_policy(connection: Connection) -> Policy:
         shared_caches=shared,
         containers={key: tuple(value) for key, value in containers.items()},
         names=names,
+        wishes=wishes,
     )
 
 

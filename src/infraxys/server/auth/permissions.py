@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from fastapi.routing import APIRoute
-from starlette.requests import Request
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.requests import HTTPConnection
 
 from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
@@ -29,14 +29,14 @@ class Requires:
             raise ValueError(f"unknown grant {grant}")
         self.grant, self.somewhere = grant, somewhere
 
-    async def __call__(self, request: Request) -> Subject:
+    async def __call__(self, request: HTTPConnection) -> Subject:
         """Authenticate and check. Raises Unauthorized and Forbidden."""
         # How an answer that takes long finds out that its caller may no longer have it; see infraxys.server.guards.
         request.state.held = []
         request.state.recheck = partial(self._again, request)
         return await self._check(request)
 
-    async def _check(self, request: Request) -> Subject:
+    async def _check(self, request: HTTPConnection) -> Subject:
         services = request.app.state.services
         access: AccessControl = services.access
         subject = await access.with_rights(await services.authenticator.authenticate(request))
@@ -45,7 +45,7 @@ class Requires:
             raise Forbidden(self.grant)
         return subject
 
-    async def _again(self, request: Request) -> None:
+    async def _again(self, request: HTTPConnection) -> None:
         subject = await self._check(request)
         for held in request.state.held:
             held(subject)
@@ -70,7 +70,7 @@ class Public:
         """Let the request pass."""
 
 
-def declared(route: APIRoute) -> "Requires | Public":
+def declared(route: APIRoute | APIWebSocketRoute) -> "Requires | Public":
     """Give what a route needs. Raises ValueError for a route that does not declare exactly one thing."""
     found: list[Requires | Public] = []
     waiting = [route.dependant]
@@ -107,7 +107,7 @@ def lacking(subject: Subject, team_ids: Iterable[str]) -> str | None:
     return None
 
 
-def hold(request: Request, subject: Subject, condition: Callable[[Subject], None]) -> None:
+def hold(request: HTTPConnection, subject: Subject, condition: Callable[[Subject], None]) -> None:
     """Check a condition now, and again as long as the answer takes."""
     condition(subject)
     request.state.held.append(condition)

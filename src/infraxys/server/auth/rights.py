@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from infraxys.engine.limits import NO_WISHES, Wishes, narrowest
 from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, GRANTS
 
 ROOT = "root"
@@ -63,7 +64,8 @@ class Policy:
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
     the ids of custom grants by (module, environment id, container id); `containers` what each project includes,
-    `names` what it is called, `shared_caches` the names under which projects show their cache to those below.
+    `names` what it is called, `shared_caches` the names under which projects show their cache to those below, `wishes`
+    what they say about limits.
     """
 
     version: int = -1
@@ -76,6 +78,7 @@ class Policy:
     shared_caches: Mapping[str, str] = field(default_factory=dict)
     containers: Mapping[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    wishes: Mapping[str, Wishes] = field(default_factory=dict)
 
     @cached_property
     def all_names(self) -> tuple[str, ...]:
@@ -122,6 +125,13 @@ class Policy:
         """Give the project that somebody attached an environment to."""
         found = [item for item in self.attachments.get((module, environment_id), ()) if item.holds(branch)]
         return max(found, key=lambda item: item.precedence).project_id if found else None
+
+    def wishes_for(self, module: str, branch: str, environment_id: str) -> Wishes:
+        """Give what the projects of an environment say about limits, all the way up: of each the smallest."""
+        if not self.wishes:
+            return NO_WISHES
+        path = self.path(self.project_of(module, branch, environment_id))
+        return narrowest(self.wishes[project] for project in path if project in self.wishes)
 
     def included_in(self, module: str, branch: str, environment_id: str) -> tuple[IncludedContainer, ...]:
         """Give the containers that an environment sees besides its own: those of its project first, then above it."""

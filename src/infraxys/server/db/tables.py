@@ -135,6 +135,8 @@ projects = Table(
     # As compared: NFKC, lower case.
     Column("name_key", String(200), nullable=False),
     Column("description", Text, nullable=False, server_default=""),
+    # JSON: what its actions may use, in the names of the API; null for a project that says nothing.
+    Column("limits", Text),
     Column("created_at", UtcDateTime, nullable=False),
     # Whether the projects below see its cache, read-only, and under which name; null: its id.
     Column("shares_cache", Boolean, nullable=False, server_default="0"),

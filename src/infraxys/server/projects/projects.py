@@ -119,6 +119,7 @@ def update(connection: Connection, subject: Subject, project_id: str, given: sch
             name_key=schemas.key_of(name),
             description=row["description"] if given.description is None else given.description,
             **cache_settings(connection, row, given),
+            limits=row["limits"] if given.limits is None else schemas.limits_text(given.limits),
         )
     )
 

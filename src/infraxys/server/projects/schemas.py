@@ -1,5 +1,6 @@
 """The shapes of projects, teams and grants: what is sent, and what is answered."""
 
+import json
 import re
 import unicodedata
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator
 from sqlalchemy.engine import RowMapping
 
+from infraxys.engine.limits import Network
 from infraxys.kit.clock import timestamp
 from infraxys.server.accounts.schemas import Body
 from infraxys.server.auth.grants import BUNDLES, GRANTS, is_custom_id, is_server_wide
@@ -72,8 +74,26 @@ class NewProject(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"parentId": "root", "name": "Payments"}]})
 
 
+class ProjectLimits(Body):
+    """What every action in a project and below it gets, and the most that it can ask for. Sizes are bytes."""
+
+    memory_bytes: Annotated[int, Field(ge=16 * 1024**2, le=2**53)] | None = None
+    processes: Annotated[int, Field(ge=4, le=2**22)] | None = None
+    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = None
+    tmp_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
+    home_bytes: Annotated[int, Field(ge=1024**2, le=2**53)] | None = None
+    file_bytes: Annotated[int, Field(ge=1024, le=2**53)] | None = None
+    open_files: Annotated[int, Field(ge=32, le=2**20)] | None = None
+    network: Network | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"memoryBytes": 536870912, "network": "off"}]})
+
+
 class ChangeProject(Body):
-    """What to change of a project; what is left out stays. Another parent moves it with everything below."""
+    """What to change of a project; what is left out stays. Another parent moves it with everything below.
+
+    `limits` are replaced as a whole; `{}` takes them away.
+    """
 
     parent_id: ProjectId | None = None
     name: Name | None = None
@@ -91,6 +111,8 @@ class ChangeProject(Body):
         if value and (not CACHE_ALIAS.fullmatch(value) or is_custom_id(value.lower()) or value.lower() == "root"):
             raise ValueError("an alias is a folder's name: letters, digits, '.', '_' and '-', and no project's id")
         return value
+
+    limits: ProjectLimits | None = None
 
 
 class AttachEnvironment(Body):
@@ -185,9 +207,16 @@ def project_object(row: RowMapping, parent_id: str | None, depth: int) -> dict[s
         "description": row["description"],
         "sharesCache": bool(row["shares_cache"]),
         "cacheAlias": row["cache_alias"] or "",
+        "limits": json.loads(row["limits"] or "{}"),
         "depth": depth,
         "createdAt": timestamp(row["created_at"]),
     }
+
+
+def limits_text(limits: ProjectLimits) -> str | None:
+    """Write limits as they are kept; None where nothing is said."""
+    written = limits.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps(written) if written else None
 
 
 def attachment_object(row: RowMapping) -> dict[str, Any]:

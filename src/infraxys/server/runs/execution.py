@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
+from infraxys.engine.backends.base import Execution
 from infraxys.engine.feedback.requests import NoRequests, Requests
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
@@ -28,6 +29,7 @@ from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.errors import Problem, Unavailable
 from infraxys.server.runs import dialogs, repository
 from infraxys.server.runs.conversation import RunHost
+from infraxys.server.runs.inputs import Inputs, NoTerminal, NotRunning
 from infraxys.server.runs.rights import Starters, context_of, place_of
 from infraxys.server.runs.transitions import (
     RunEvent,
@@ -91,6 +93,7 @@ class RunExecution:
         self._variables = variables
         self._requests = requests or NoRequests()
         self._active: dict[str, ActiveRun] = {}
+        self._inputs = Inputs()
         self._ended: set[str] = set()  # ended before the engine asked for it
 
     # -- before and while a run executes --
@@ -117,6 +120,22 @@ class RunExecution:
         active = self._active.get(run_id)
         if active is not None:
             active.stopper.stop(Status.CANCELLED)
+
+    def check_input(self, run_id: str) -> Execution:
+        """Give what a run executes here just now. Raises NotRunning."""
+        execution = self._runtime.execution_of(run_id)
+        if execution is None:
+            raise NotRunning(run_id)
+        return execution
+
+    def write(self, run_id: str, data: bytes) -> None:
+        """Give bytes to the standard input of what a run executes here. Raises NotRunning and InputFull."""
+        self._inputs.write(run_id, self.check_input(run_id), data)
+
+    def resize(self, run_id: str, columns: int, rows: int) -> None:
+        """Change the size of the terminal of what a run executes here. Raises NotRunning and NoTerminal."""
+        if not self.check_input(run_id).resize(columns, rows):
+            raise NoTerminal(f"what run '{run_id}' executes has no terminal")
 
     def stop_all(self) -> None:
         """End everything that executes here. Called on the event loop."""
@@ -386,6 +405,7 @@ class RunExecution:
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
+            wishes=self._starters.wishes(record),
             token=token,
             masker=Masker([token]),
         )

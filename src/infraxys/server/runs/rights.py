@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from infraxys.engine.limits import Wishes
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.permissions import check
 from infraxys.server.auth.places import (
@@ -115,6 +116,10 @@ class Starters:
             return Subject(None, name, name, is_administrator=True)
         scopes = None if record["scopes"] is None else frozenset(json.loads(record["scopes"]))
         return self._database.read_now(lambda connection: self._access.starter(connection, user_id, scopes))
+
+    def wishes(self, record: RunRecord) -> Wishes:
+        """Give what the projects of a run's environment say about limits."""
+        return self._access.policy.wishes_for(record["module"], record["branch"], record["environment_id"])
 
     def projects_of(self, subject: Subject) -> tuple[str, ...]:
         """Give the names of the projects that somebody may know of."""

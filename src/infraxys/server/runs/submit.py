@@ -135,6 +135,8 @@ class Runs:
             self._engine.release(run["id"])
             raise
         if existing is None:
+            if self.watchers.is_followed(run["id"]):
+                self.watchers.publish({**run, "steps": steps})
             self._engine.submit(run["id"], has_slot=has_slot)
         else:
             self._engine.release(run["id"])

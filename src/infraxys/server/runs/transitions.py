@@ -1,7 +1,7 @@
 """The one gate for every change of a run's or step's status, and who is told."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -195,6 +195,7 @@ class Watchers:
 
     loop: asyncio.AbstractEventLoop
     _ends: dict[str, list["asyncio.Future[RunRecord]"]] = field(default_factory=dict)
+    _listeners: list[Callable[[RunRecord], None]] = field(default_factory=list)
     _changes: dict[str, list["asyncio.Queue[RunRecord | RunEvent]"]] = field(default_factory=dict)
 
     def end_of(self, run_id: str) -> "asyncio.Future[RunRecord]":
@@ -231,9 +232,17 @@ class Watchers:
         if not following:
             self._changes.pop(run_id, None)
 
+    def listen(self, listener: Callable[[RunRecord], None]) -> None:
+        """Call a function, on the event loop, for every change of any run."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[RunRecord], None]) -> None:
+        """Do not call it any more."""
+        self._listeners.remove(listener)
+
     def is_followed(self, run_id: str) -> bool:
         """Whether somebody follows the changes of a run."""
-        return run_id in self._changes
+        return run_id in self._changes or bool(self._listeners)
 
     def publish(self, record: Mapping[str, Any]) -> None:
         """Tell everyone who waits. Called from the engine's threads after the commit."""
@@ -243,6 +252,8 @@ class Watchers:
         run_id = record["id"]
         for changes in self._changes.get(run_id, []):
             changes.put_nowait(record)
+        for listener in self._listeners:
+            listener(record)
         if Status(record["status"]) in FINAL:
             for future in self._ends.pop(run_id, []):
                 if not future.done():

@@ -1,0 +1,1 @@
+"""Live: what happens, and what is typed, over one WebSocket for each browser tab."""
