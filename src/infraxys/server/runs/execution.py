@@ -294,6 +294,7 @@ class RunExecution:
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
             token=self._run_token(record["id"]),
+            project_name=self._starters.project_name(record),
         )
 
 
