@@ -8,5 +8,6 @@ pytest_plugins = [
     "plugins.accounts",
     "plugins.access",
     "plugins.oidc",
+    "plugins.openbao",
     "plugins.chromium",
 ]

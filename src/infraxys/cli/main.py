@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infraxys import __version__
-from infraxys.cli import accounts, audit, local, login, projects, remote, server_commands
+from infraxys.cli import accounts, audit, local, login, projects, remote, server_commands, variables
 
 app = typer.Typer(
     name="infraxys",
@@ -22,6 +22,7 @@ accounts.register(app)
 audit.register(app)
 remote.register(app)
 projects.register(app)
+variables.register(app)
 login.register(app)
 
 

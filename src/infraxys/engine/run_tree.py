@@ -4,24 +4,39 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.masking import Masker
 from infraxys.engine.plan import PlannedModule, PlannedStep
 from infraxys.engine.preparation import preparation
+from infraxys.spec.names import is_exportable
 
 ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
+REST_CLIENT = "INFRAXYS-CONFIG/INFRAXYS-REST-CLIENT"  # below variables: where clients of the API look for their token
 MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a longer variable in its environment
+
+
+@dataclass(frozen=True, slots=True)
+class RunVariable:
+    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file."""
+
+    name: str
+    value: str
+    is_exported: bool = False
+    file: str | None = None
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
-    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts. `masker`
+    keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
     `overrides` are variables that win over attributes and properties.
     """
 
@@ -39,6 +54,8 @@ class RunContext:
     token: str | None = None
     project_name: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[RunVariable, ...] = ()
+    masker: Masker | None = None
 
 
 def lay_out(
@@ -64,7 +81,8 @@ def lay_out(
         "projects": list(run.projects),
     }
     variables = {**step.variables, **run_variables(step, run)}
-    exports = shell_exports(variables)
+    given = () if step.is_quick else run.variables
+    exports = exported(given) + shell_exports(variables)
     if not step.is_quick:
         attributes = {name: value for name, value in step.attributes.items() if name not in variables}
         exports += preparation(ROOT, Path(environment), step, modules, shell_exports(attributes), run.overrides)
@@ -80,8 +98,39 @@ def lay_out(
         write(f"{system}/token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
         write(f"{system}/rest_client.json", json.dumps(client).encode())
+    if any(variable.file is not None for variable in given):
+        write_variables(folder / "variables", given)
     os.symlink(f"{ROOT}/core/has_grant", f"{system}/has_grant")  # noqa: PTH211 - as below
     copy_rendered(f"{environment}/{step.directory}", instance)
+
+
+def exported(variables: Iterable[RunVariable]) -> str:
+    """Write the variables that are exported."""
+    values = {item.name: item.value for item in variables if item.is_exported and is_exportable(item.name)}
+    return shell_exports(values) if values else ""
+
+
+def write_variables(folder: Path, variables: Iterable[RunVariable]) -> None:
+    """Write the variables that are saved to files, with what `link_rest_client` makes. Raises OSError."""
+    make_folder(str(folder))
+    for variable in variables:
+        if variable.file is not None:
+            path = folder / variable.file
+            if not path.parent.exists():
+                make_folder(str(path.parent))
+            # The action's account is that of the server; of a server as root it is another one.
+            write(path, variable.value.encode(errors="replace"), 0o444 if os.geteuid() == 0 else 0o400)
+    link_rest_client(folder)
+
+
+def link_rest_client(folder: Path) -> None:
+    """Make the place where clients of the API look for endpoint and token; each run has its own behind the link."""
+    client = folder / REST_CLIENT
+    if client.exists():
+        return
+    if not client.parent.exists():
+        make_folder(str(client.parent))
+    client.symlink_to(f"{ROOT}/system/rest_client.json")
 
 
 def as_variable(name: str) -> str:

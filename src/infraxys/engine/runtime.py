@@ -11,10 +11,11 @@ from pathlib import Path
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.logs import LogWriter
+from infraxys.engine.masking import Masker
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
 from infraxys.engine.preparation import CORE_PLACE, copy_core, is_core
-from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
+from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, link_rest_client, write
 from infraxys.engine.status import Status
 
 __all__ = ["ENVIRONMENT", "ROOT", "Export", "PreparedStep", "RunContext", "StepResult", "StepRuntime", "Stopper"]
@@ -129,11 +130,7 @@ class StepRuntime:
         copy_core(resources.files("infraxys.core"), self._core)
         if self._certificates is not None:
             write(self._core / CA_FILE, self._certificates)
-        # Where clients of the API look for endpoint and token; each run has its own behind the link.
-        client = self._variables / "INFRAXYS-CONFIG" / "INFRAXYS-REST-CLIENT"
-        client.parent.mkdir()
-        client.parent.chmod(0o755)
-        client.symlink_to(f"{ROOT}/system/rest_client.json")
+        link_rest_client(self._variables)
 
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
@@ -145,6 +142,8 @@ class StepRuntime:
             environment = self._environments.acquire(plan.rendered)
             acquired = True
             lay_out(folder, environment, step, run, modules)
+            if run.masker is not None:
+                run.masker.prepare()
             action = self._spec(folder, environment, plan, step, run, modules)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
@@ -152,6 +151,11 @@ class StepRuntime:
                 self._environments.release(plan.rendered)
             return PreparedStep(plan, index, run, folder, None, reason(error))
         return PreparedStep(plan, index, run, folder, action)
+
+    def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
+        """Give a step that cannot be started, with the reason."""
+        folder = self._runs / run.run_id / str(index)
+        return StartedStep(PreparedStep(plan, index, run, folder, None, problem), None, problem)
 
     async def start(self, plan: Plan, index: int, run: RunContext) -> StartedStep:
         """Lay out a step and start it, held: nothing of it runs yet. `execute` or `discard` must follow."""
@@ -218,15 +222,18 @@ class StepRuntime:
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
         limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
+        masker = prepared.run.masker or Masker()
         execution.let_begin()
         try:
             async for chunk in execution.output():
-                log.write(prepared.index, chunk.stream, chunk.data)
+                log.write(prepared.index, chunk.stream, masker.feed(chunk.stream, chunk.data))
             end = await execution.wait()
         except BaseException:  # the server itself is ending: nobody would ever end the action
             await end_now(execution)
             raise
         finally:
+            log.write(prepared.index, "stdout", masker.finish("stdout"))
+            log.write(prepared.index, "stderr", masker.finish("stderr"))
             timer.cancel()
             stopper.release()
             await asyncio.gather(*ending)
@@ -251,7 +258,7 @@ class StepRuntime:
         mounts = [
             Mount(self._core, f"{ROOT}/core"),
             Mount(folder / "system", f"{ROOT}/system"),
-            Mount(self._variables, f"{ROOT}/variables"),
+            Mount(own if (own := folder / "variables").exists() else self._variables, f"{ROOT}/variables"),
             *(Mount(path, f"{ROOT}/modules/{module.path.directory}") for module, path in modules),
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),

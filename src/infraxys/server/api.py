@@ -13,6 +13,7 @@ from infraxys.server.projects import grant_endpoints as grants
 from infraxys.server.projects import team_endpoints as teams
 from infraxys.server.runs import endpoints as execution
 from infraxys.server.runs import reading as runs
+from infraxys.server.variables import endpoints as variables
 
 routers = (
     execution.router,
@@ -26,6 +27,7 @@ routers = (
     projects.router,
     teams.router,
     grants.router,
+    variables.router,
     audit.router,
     health.router,
     reference.router,

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import os
+import resource
 import signal
 import socket
 import ssl
@@ -23,6 +25,7 @@ from infraxys.server.db.migrate import NewerSchema
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
 from infraxys.server.tls import self_signed
+from infraxys.server.variables.keys import VARIABLE, KeyProblem
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,9 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
     check_bind(settings)
+    # No core dump of this process or of an action holds a secret, and no program that is started gets the master key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ.pop(VARIABLE, None)
     folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     try:
         folder.prepare()
@@ -142,7 +148,7 @@ def run(server: Server, listener: socket.socket) -> BaseException | None:
     async def start() -> None:
         try:
             await inner()
-        except (BackendUnavailable, DatabaseUnavailable, NewerSchema, OSError) as error:
+        except (BackendUnavailable, DatabaseUnavailable, NewerSchema, KeyProblem, OSError) as error:
             failure.append(error)
             raise
         except Exception as error:

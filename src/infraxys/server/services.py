@@ -44,6 +44,11 @@ from infraxys.server.runs.rights import Starters
 from infraxys.server.runs.submit import Runs
 from infraxys.server.runs.transitions import Watchers
 from infraxys.server.settings import Settings
+from infraxys.server.variables.keys import key_ring
+from infraxys.server.variables.repository import are_any_sealed
+from infraxys.server.variables.resolver import VariableResolver
+from infraxys.server.variables.service import VariableService
+from infraxys.server.variables.vault import Vault
 
 
 class Services:
@@ -55,6 +60,8 @@ class Services:
     openid: OpenId | None
     catalog: Catalog
     modules: Modules
+    variables: VariableService
+    variable_resolver: VariableResolver
     runs: Runs
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
@@ -81,6 +88,7 @@ class Services:
     async def start(self) -> None:
         """Bring everything up. Raises BackendUnavailable, DatabaseUnavailable and NewerSchema."""
         settings, folder = self.settings, self.folder
+        backend = asyncio.create_task(asyncio.to_thread(make_backend, settings, folder))  # takes longest
         await asyncio.to_thread(migrate, self.database)
         key = self._key = TokenKey(folder.keys / "tokens.key")
         idle = timedelta(seconds=settings.session_idle)
@@ -110,8 +118,10 @@ class Services:
         )
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
+        await asyncio.to_thread(self._make_variables)
         if settings.mode == "server":
             self.setup_link = await self.database.awrite(setup.create_link)
+        self.backend = await backend
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
@@ -131,9 +141,17 @@ class Services:
         key = self.folder.keys / "openid.key"
         return OpenId(settings, settings.oidc_issuer, self.database, key, public_url.rstrip("/"))
 
+    def _make_variables(self) -> None:
+        """Make the services of variables. Raises KeyProblem."""
+        settings = self.settings
+        keys = key_ring(settings, settings.data_dir)
+        keys.open(is_needed=self.database.read_now(are_any_sealed))
+        make_vault = None if settings.vault_url is None else partial(Vault, settings)
+        self.variables = VariableService(keys)
+        self.variable_resolver = VariableResolver(self.database, self.access, keys, make_vault)
+
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
-        self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
         runtime = StepRuntime(
             backend,
@@ -165,7 +183,9 @@ class Services:
             rest_endpoint=rest_endpoint(settings),
             run_token=partial(run_tokens.make, self._key),
             starters=Starters(self.database, self.access),
+            variables=self.variable_resolver,
         )
+        self.variables.tell = execution.hide
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)
         loop = asyncio.get_running_loop()
         alone = self.database.is_sqlite and settings.engine.startswith("sqlite")
@@ -224,6 +244,7 @@ class Services:
         await self.backend.close()
         await self.runtime.close()
         self.runs.close()
+        self.variable_resolver.close()
         await asyncio.to_thread(self._reaper.stop)
         self._access_watch.cancel()
         if self.openid is not None:

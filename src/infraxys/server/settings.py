@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infraxys.server.auth.openid.options import OpenIdOptions
+from infraxys.server.secret_options import SecretOptions
 
 
 def default_data_dir() -> Path:
@@ -24,7 +25,7 @@ def default_slots() -> int:
     return max(16, 8 * (os.cpu_count() or 1))
 
 
-class Settings(OpenIdOptions):
+class Settings(OpenIdOptions, SecretOptions):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")

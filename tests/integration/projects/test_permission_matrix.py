@@ -154,6 +154,31 @@ def unprotect(world: World) -> Call:
     return Call(f"/grants/{grant}/containers/{entry}", grant, also=(grant,))
 
 
+PLACES = {
+    "project": lambda world: (f"/projects/{world.project}/variables", world.project, f"?module={MODULE}"),
+    "environment": lambda _: (f"/environments/{ENVIRONMENT}/variables", ENVIRONMENT, f"?module={MODULE}"),
+    "container": lambda _: (
+        f"/containers/{CONTAINER}/variables",
+        ENVIRONMENT,
+        f"?module={MODULE}&environmentId={ENVIRONMENT}",
+    ),
+}
+
+
+def variable_call(level: str, body: dict[str, Any] | None = None, *, is_list: bool = False) -> Callable[[World], Call]:
+    """Call about a variable of a level; there is one, but for the list."""
+
+    def make(world: World) -> Call:
+        path, target, query = PLACES[level](world)
+        if is_list:
+            return Call(f"{path}{query}", target)
+        one = f"{path}/n{uuid.uuid4().hex}{query}"
+        world.ask("PUT", Call(one, target, {"value": "v"}), world.everything)
+        return Call(one, target, body)
+
+    return make
+
+
 CONTAINER_BODY = {"module": MODULE, "branch": "main", "environmentId": ENVIRONMENT, "containerId": CONTAINER}
 ADHOC = {
     "environmentGuid": ENVIRONMENT,
@@ -211,6 +236,17 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
         "/containers", {"module": MODULE, "environmentId": "some", "containerId": "other"}
     ),
     "remove_protected_container": unprotect,
+    **{
+        f"{verb}_{level}_variable{'s' if verb == 'list' else ''}": variable_call(level, body, is_list=verb == "list")
+        for level in PLACES
+        for verb, body in (
+            ("list", None),
+            ("get", None),
+            ("replace", {"value": "w"}),
+            ("update", {"export": True}),
+            ("delete", None),
+        )
+    },
 }
 LISTS = {"list_runs", "list_projects", "list_teams"}
 

@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories.plans import make_context, make_plan
-from infraxys.engine.run_tree import MAX_EXPORTED, clear, lay_out, run_variables, shell_exports
+from infraxys.engine.run_tree import (
+    MAX_EXPORTED,
+    REST_CLIENT,
+    RunVariable,
+    clear,
+    lay_out,
+    run_variables,
+    shell_exports,
+    write_variables,
+)
 
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 NAMES = st.from_regex(r"\AA_[a-z0-9_]{0,8}\Z")
@@ -124,3 +133,41 @@ def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
 
 def test_clearing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     clear(tmp_path / "run-0")
+
+
+def test_exported_variables_come_first_and_only_under_names_that_steer_nothing(tmp_path: Path) -> None:
+    plan = make_plan({"ok.sh": ":\n"}, attributes={"A_both": "attribute"})
+    variables = (
+        RunVariable("A_both", "variable", is_exported=True),
+        RunVariable("A_own", "it's", is_exported=True),
+        RunVariable("A_not", "x"),
+        RunVariable("LD_PRELOAD", "/evil.so", is_exported=True),
+    )
+    environment = tmp_path / "environments"
+    (environment / plan.steps[0].directory).mkdir(parents=True)
+    lay_out(tmp_path / "run", environment, plan.steps[0], make_context(variables=variables))
+    exports = (tmp_path / "run" / "system" / "environment.sh").read_text()
+    assert exports.index("export A_both=variable") < exports.index("export A_both=attribute")
+    assert "A_own='it'\"'\"'s'" in exports
+    assert "A_not" not in exports
+    assert "LD_PRELOAD" not in exports
+    assert not (tmp_path / "run" / "variables").exists()
+
+
+def test_variables_that_are_files_stand_beside_the_place_of_the_rest_client(tmp_path: Path, narrow_umask: None) -> None:
+    plan = make_plan({"ok.sh": ":\n"})
+    environment = tmp_path / "environments"
+    (environment / plan.steps[0].directory).mkdir(parents=True)
+    variables = (RunVariable("one", "1", file="one"), RunVariable("two", "2\n", file="TYPE/two"))
+    lay_out(tmp_path / "run", environment, plan.steps[0], make_context(variables=variables))
+    folder = tmp_path / "run" / "variables"
+    assert (folder / "one").read_text() == "1"
+    assert (folder / "TYPE" / "two").read_text() == "2\n"
+    assert stat.S_IMODE((folder / "one").stat().st_mode) == (0o444 if os.geteuid() == 0 else 0o400)
+    assert stat.S_IMODE((folder / "TYPE").stat().st_mode) == 0o755
+    assert (folder / REST_CLIENT).is_symlink()
+
+
+def test_somebody_elses_rest_client_is_left_alone(tmp_path: Path) -> None:
+    write_variables(tmp_path / "variables", [RunVariable("x", "own", file=REST_CLIENT)])
+    assert (tmp_path / "variables" / REST_CLIENT).read_text() == "own"

@@ -102,6 +102,24 @@ class AccessControl:
         finally:
             await self.refresh()
 
+    async def write(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
+        """Change what decides nothing about rights, with the rights of now, whoever calls."""
+
+        def write(connection: Connection) -> T:
+            version, mine = teams_of(connection, subject.user_id)
+            # Not kept when it is new: what this transaction sees may be undone together with it.
+            policy = self._policy if version == self._policy.version else load_policy(connection)
+            return work(connection, replace(subject, rights=Rights(policy, mine)))
+
+        return await self.database.awrite(write)
+
+    def read_policy(self, connection: Connection) -> Policy:
+        """Give what decides, as of now."""
+        version = connection.execute(_VERSION).scalar_one()
+        if version != self._policy.version:
+            self._policy = load_policy(connection)
+        return self._policy
+
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
         row = connection.execute(_USER, {"user_id": user_id}).first()

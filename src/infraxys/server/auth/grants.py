@@ -40,6 +40,9 @@ GRANTS = {
     "team.create": "create teams",
     "team.modify": "rename teams, add and remove members",
     "team.delete": "delete teams",
+    "variable.list": "see variables, and the values of those that are not protected",
+    "variable.modify": "set and change variables",
+    "variable.delete": "delete variables",
     "grant.list": "see which teams have which grants, and custom grants",
     "grant.create": "create custom grants",
     "grant.modify": "give grants to teams and take them, protect containers",
@@ -49,7 +52,8 @@ GRANTS = {
 SERVER_RESOURCES = ("module.", "server.", "user.", "audit.")
 _VIEWER = ("project.list", "project.read", "environment.read", "run.list", "run.read", "team.list", "grant.list")
 _OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
-_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read")
+_VARIABLES = ("variable.list", "variable.modify", "variable.delete")
+_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read", *_VARIABLES)
 BUNDLES = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,

@@ -239,6 +239,46 @@ access_state = Table(
     Column("version", Integer, nullable=False),
 )
 
+variables = Table(
+    "variables",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # "project", "environment" or "container", and which one; see infraxys.server.variables.levels
+    Column("kind", String(16), nullable=False),
+    Column("project_id", String(36), ForeignKey("projects.id", ondelete="CASCADE"), index=True),
+    Column("module", String(500), nullable=False, server_default=""),
+    Column("environment_id", String(200), nullable=False, server_default=""),
+    Column("branch", String(500), nullable=False, server_default=""),
+    Column("is_prefix", Boolean, nullable=False, server_default="0"),
+    Column("container_id", String(200), nullable=False, server_default=""),
+    # SHA-256 of all of these, in hex
+    Column("level_key", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("type", String(200), nullable=False, server_default=""),
+    Column("is_protected", Boolean, nullable=False),
+    Column("allow_overrides", Boolean, nullable=False),
+    Column("is_exported", Boolean, nullable=False),
+    Column("is_file", Boolean, nullable=False),
+    # The value, encrypted, and the id of the master key; or JSON that says in which store and where it is.
+    Column("sealed", LargeBinary),
+    Column("key_id", String(16), index=True),
+    Column("reference", Text),
+    # Raised with each new value.
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_by", String(200)),
+    UniqueConstraint("level_key", "name"),
+)
+
+variable_state = Table(
+    "variable_state",
+    metadata,
+    # One row. Every change of variables raises the version.
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
 
 modules = Table(
     "modules",

@@ -3,34 +3,39 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
+from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.auth.places import Place
 from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
-from infraxys.server.errors import Problem
+from infraxys.server.errors import Problem, Unavailable
 from infraxys.server.runs import repository
-from infraxys.server.runs.rights import Starters, context_of
+from infraxys.server.runs.rights import Starters, context_of, place_of
 from infraxys.server.runs.transitions import RunRecord, StepEnd, Watchers, as_ended, as_started, end_run, start_step
+from infraxys.server.variables.errors import CannotResolve
+from infraxys.server.variables.resolver import VariableResolver
 from infraxys.spec.identity import BranchPath, ModuleId
 
 log = logging.getLogger(__name__)
 # Rights that were checked so lately need not be checked again when a run starts.
 FRESH = timedelta(seconds=2)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -65,10 +70,12 @@ class RunExecution:
         rest_endpoint: str | None,
         run_token: Callable[[str], str],
         starters: Starters,
+        variables: VariableResolver,
     ) -> None:
         self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
         self._rest_endpoint, self._run_token, self._starters = rest_endpoint, run_token, starters
+        self._variables = variables
         self._active: dict[str, ActiveRun] = {}
         self._ended: set[str] = set()  # ended before the engine asked for it
 
@@ -99,6 +106,33 @@ class RunExecution:
         for active in list(self._active.values()):
             active.stopper.stop(Status.CANCELLED, "was ended because the server stopped")
             self._discard(active)
+
+    def hide(self, secrets: Sequence[str]) -> None:
+        """Mask new secrets in what executes here, whether it has them from the server or not. From any thread."""
+        for active in list(self._active.values()):
+            if active.context.masker is not None:
+                active.context.masker.add(secrets)
+
+    def masker(self, run_id: str) -> Masker | None:
+        """Give what hides the secrets of a run that executes here."""
+        active = self._active.get(run_id)
+        return active.context.masker if active else None
+
+    async def argument(self, record: RunRecord) -> bytes:
+        """Give the argument of a run without what its steps get as secrets now, as far as these are kept here."""
+        text = record["argument"].decode()
+        place = place_of(record)
+        try:
+            secrets = {
+                secret
+                for container_id in {step["container_id"] for step in record["steps"]}
+                for secret in await self._variables.secrets_of(place, container_id)
+            }
+        except CannotResolve as error:
+            raise Unavailable(str(error)) from error
+        active = self.masker(record["id"])
+        text = mask_json(Masker(secrets), text)
+        return (text if active is None else mask_json(active, text)).encode()
 
     def log_path(self, run_id: str) -> Path:
         """Give the place of a run's log: by the time that is in its id, so that folders stay small."""
@@ -153,7 +187,8 @@ class RunExecution:
         loop = self._watchers.loop
         result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
         active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
-        active.messages[index] = result.message
+        masker = active.context.masker
+        active.messages[index] = result.message if masker is None else masker.text(result.message)
         outcome = StepOutcome(result.status, result.exit_code)
         if outcome.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
             self._finish_early(run_id, [*(StepOutcome(Status.SUCCESS, 0) for _ in range(index)), outcome])
@@ -218,8 +253,25 @@ class RunExecution:
 
     def _start(self, active: ActiveRun, index: int) -> "asyncio.Task[StartedStep]":
         """Start a step, held."""
-        active.ahead = self._watchers.loop.create_task(self._runtime.start(active.plan, index, active.context))
+        active.ahead = self._watchers.loop.create_task(self._with_variables(active, index))
         return active.ahead
+
+    async def _with_variables(self, active: ActiveRun, index: int) -> StartedStep:
+        """Start a step, held, with the variables of this moment."""
+        plan, context = active.plan, active.context
+        step = plan.steps[index]
+        if not step.is_quick:
+            place = Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
+            try:
+                rows = await self._variables.find(place, step.container_id)
+                variables = await stoppable(active.stopper, self._variables.open(rows)) if rows else ()
+            except (CannotResolve, DatabaseUnavailable) as error:
+                return self._runtime.refuse(plan, index, context, str(error))
+            if variables:
+                context = replace(context, variables=variables)
+                if context.masker is not None:
+                    context.masker.add(item.value for item in variables if item.is_secret)
+        return await self._runtime.start(plan, index, context)
 
     def _discard(self, active: ActiveRun) -> None:
         """End a step that was started and will not be executed."""
@@ -282,6 +334,7 @@ class RunExecution:
     def context(self, record: RunRecord, starter: Subject | None) -> RunContext:
         """Give what the actions of a run get to know of it and of who started it; None for an account that is gone."""
         grants, teams = ((), ()) if starter is None else context_of(starter, record)
+        token = self._run_token(record["id"])
         return RunContext(
             run_id=record["id"],
             argument=record["argument"],
@@ -293,9 +346,28 @@ class RunExecution:
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
-            token=self._run_token(record["id"]),
+            token=token,
+            masker=Masker([token]),
             project_name=self._starters.project_name(record),
         )
+
+
+async def stoppable(stopper: Stopper, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for what may take long, unless the run is stopped meanwhile. Raises CannotResolve then."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    def stop() -> None:
+        task.cancel()
+
+    stopper.bind(stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopper.reason is None:
+            raise
+        raise CannotResolve("cancelled", "the run was stopped") from None
+    finally:
+        stopper.release()
 
 
 def settled_outcome(record: RunRecord, index: int) -> StepOutcome | None:

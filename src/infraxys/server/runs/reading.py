@@ -134,9 +134,9 @@ async def cancel_run(request: Request, subject: MayCancel, run_id: str) -> Respo
     responses={200: {"content": {"application/json": {}}, "description": "The argument, as it was given"}, **REFUSALS},
 )
 async def get_run_argument(request: Request, subject: MayReadArgument, run_id: str) -> Response:
-    """Give the JSON value that the run was started with."""
+    """Give the JSON value that the run was started with, with secrets of its steps masked."""
     record = await find_run(request, subject, run_id, "run.argument")
-    return Response(record["argument"], media_type="application/json")
+    return Response(await runs_of(request).execution.argument(record), media_type="application/json")
 
 
 @router.get(
