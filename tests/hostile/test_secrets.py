@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from factories.access import MODULE
+from factories.contents import contents
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE
 from plugins.access import AccessServer
 from plugins.server import ServerProcess, make_folder, make_library
@@ -171,11 +172,9 @@ def test_b1_no_file_of_the_server_has_it_whatever_was_done(secret_server: Server
     needles = (SECRET.encode(), base64.b64encode(SECRET.encode()), b"canary-master")
     # Arguments of runs are what their callers sent, byte for byte: the tests before put the secret into one.
     arguments = urllib.parse.quote(SECRET).encode()
-    for path in secret_server.folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            data = path.read_bytes()
-            hits = [needle for needle in needles if needle in data]
-            assert not hits or arguments in data, path
+    for path, data in contents(secret_server.folder):
+        hits = [needle for needle in needles if needle in data]
+        assert not hits or arguments in data, path
 
 
 class TestRights:
