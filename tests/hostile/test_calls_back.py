@@ -51,7 +51,7 @@ def start(server: ServerProcess, code: str, token: str | None = None, **body: An
 def said(server: ServerProcess, code: str, token: str | None = None) -> Any:
     """Give the JSON that an action printed."""
     run = start(server, code, token)
-    assert run["status"] == "SUCCESS", run["log"]
+    assert run["status"] == "SUCCESS", run["message"] + run["log"]
     return json.loads(run["log"])
 
 

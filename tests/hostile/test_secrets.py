@@ -179,12 +179,17 @@ def test_b1_no_file_of_the_server_has_it_whatever_was_done(secret_server: Server
 
 class TestRights:
     @pytest.fixture
-    def places(self, access_server: AccessServer) -> tuple[str, str]:
-        """Make a project with the environment on its secure branch, and another with the rest."""
+    def places(self, access_server: AccessServer) -> Iterator[tuple[str, str]]:
+        """Make a project with the environment on its secure branch, and another with the rest; give it back after."""
         closed, other = access_server.make.project(), access_server.make.project()
-        access_server.make.attach(closed, ENVIRONMENT, "secure")
-        access_server.make.attach(other, ENVIRONMENT, "*")
-        return closed, other
+        entries = {
+            closed: access_server.make.attach(closed, ENVIRONMENT, "secure"),
+            other: access_server.make.attach(other, ENVIRONMENT, "*"),
+        }
+        yield closed, other
+        for project, entry in entries.items():
+            path = f"/projects/{project}/environments/{entry}"
+            assert access_server.ask("DELETE", path, access_server.everything).status_code == 204
 
     def put(self, server: AccessServer, token: str, path: str, body: dict[str, Any]) -> tuple[int, str]:
         answer = server.ask("PUT", path, token, body)
