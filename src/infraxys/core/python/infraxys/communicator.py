@@ -141,7 +141,7 @@ class Communicator:
         return self.wait_for_server(callback, return_on_first_answer)
 
     def wait_for_server(self, callback: Callback | None = None, return_on_first_answer: bool = False) -> Any:
-        """Give the next answer: JSON objects as dictionaries, other text as it is, None when it just says that it is done.
+        """Give the next answer: a dictionary for JSON, other text as it is, None where it only says that it is done.
 
         With a callback each answer goes there, until one call does not give False. The callback may ask as well.
         `return_on_first_answer` is there for callers that give it; the first answer always counts.

@@ -75,9 +75,9 @@ def request(
         trusted.load_verify_locations(places.certificates())
     proxies = ProxyHandler({}) if parts.hostname in HERE else ProxyHandler()
     opener = build_opener(proxies, NoRedirect(), HTTPSHandler(context=trusted))
-    options = {} if timeout is None else {"timeout": timeout}
+    sent = Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - http or https, see above
     try:
-        with opener.open(Request(url, body, dict(headers or {}), method=method), **options) as answer:
+        with opener.open(sent, timeout=timeout) as answer:
             return Response(answer.status, answer.read(), dict(answer.headers.items()), url)
     except HTTPError as answer:
         with answer:

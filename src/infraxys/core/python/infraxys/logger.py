@@ -85,9 +85,7 @@ class Logger:
         """Put on record that something is done."""
         self.audit_action(label, "complete", audit_json)
 
-    def audit_action(
-        self, label: str, status: str | None = None, audit_json: Mapping[str, Any] | None = None
-    ) -> None:
+    def audit_action(self, label: str, status: str | None = None, audit_json: Mapping[str, Any] | None = None) -> None:
         """Put on record what the action does. `audit_json` are further members of the entry."""
         self._audit({**(audit_json or {}), "label": label, **({"status": status} if status else {})})
 

@@ -27,7 +27,7 @@ class OsUtils:
         import subprocess
 
         words = command_line.split() if isinstance(command_line, str) else list(command_line)
-        ended = subprocess.run(
+        ended = subprocess.run(  # noqa: S603 - no shell; what the action wants executed
             words,
             cwd=workdir,
             stdout=subprocess.DEVNULL if hide_stdout else subprocess.PIPE,

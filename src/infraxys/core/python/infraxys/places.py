@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ROOT = "/tmp/infraxys"
+ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
 
 
 def system(name: str) -> str:

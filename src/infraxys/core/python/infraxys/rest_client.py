@@ -133,9 +133,10 @@ class RestClient:
         branch: str = "master",
     ) -> Response:
         """Find the child that has the key attributes of `instance`, or make it. Raises Exception where that fails."""
-        place = f"{parent_container_guid}/instances/{parent_instance_guid}" if parent_container_guid else parent_instance_guid
+        container = f"{parent_container_guid}/instances/" if parent_container_guid else ""
         body = {"instances": [instance.to_json_fields()]}
-        return succeeded(self.execute_post(f"instance/{branch}/{place}/children/ensure", body))
+        path = f"instance/{branch}/{container}{parent_instance_guid}/children/ensure"
+        return succeeded(self.execute_post(path, body))
 
 
 def succeeded(answer: Response) -> Response:

@@ -19,8 +19,10 @@ class ServerAnswerResult:
 
 
 class ServerAnswer:
-    """An event. `event_type` is FORM_LOADED, BUTTON_CLICK (`event_details` is the button) or VALUE CHANGE
-    (`object_id` is the field)."""
+    """An event.
+
+    `event_type` is FORM_LOADED, BUTTON_CLICK (of button `event_details`) or VALUE CHANGE (of field `object_id`).
+    """
 
     def __init__(
         self,
