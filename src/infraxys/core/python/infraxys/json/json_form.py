@@ -84,14 +84,13 @@ class JsonForm:
         if event_data.event_type == "VALUE CHANGE":
             for listener in self.value_change_listeners.get(event_data.object_id or "", ()):
                 listener(event_data)
+        if event_data.event_type != "BUTTON_CLICK":
             return False
-        if event_data.event_type == "BUTTON_CLICK":
-            listeners = self.button_click_listeners.get(event_data.event_details or "")
-            if listeners is None:
-                self.json_window.close_with_error(f"no listener for the button '{event_data.event_details}'")
-                return False
-            return all(listener(event_data) is not False for listener in listeners)
-        return True
+        listeners = self.button_click_listeners.get(event_data.event_details or "")
+        if listeners is None:
+            self.json_window.close_with_error(f"no listener for the button '{event_data.event_details}'")
+            return False
+        return all(listener(event_data) is not False for listener in listeners)
 
     # -- the definition --
 
