@@ -25,6 +25,7 @@ from infraxys.services.infraxys_service import InfraxysService
 def take(event):
     print("took", len(event.results))
     InfraxysService.set_rest_response([event.get(result.id) for result in event.results])
+    return True
 JsonWindow.get_instance().set_form(JsonForm(form_json={"form": {"id": "f"}}, ok_callback=take))
 print("end")
 """

@@ -32,7 +32,7 @@ def verbs(server: Server) -> list[str]:
 
 
 class TestWindow:
-    def test_a_form_is_shown_until_ok(self, server: Server) -> None:
+    def test_with_auto_close_a_form_is_shown_until_ok(self, server: Server) -> None:
         got: list[Any] = []
         shown = form(ok_callback=lambda answer: got.append(answer.get_form_fields()))
         server.answers = [DONE, DONE, event("FORM_LOADED"), OK, DONE]
@@ -45,55 +45,83 @@ class TestWindow:
 
     def test_a_form_opens_the_window_that_nobody_opened_and_closes_it(self, server: Server) -> None:
         server.answers = [DONE, DONE, OK, DONE]
-        window().set_form(form(ok_callback=lambda _: None))
+        window().set_form(form(ok_callback=lambda _: True))
         assert verbs(server) == ["WINDOW", "STATUS", "FORM", "ACTION"]
 
-    def test_without_auto_close_the_window_stays_for_the_next_form(self, server: Server) -> None:
+    def test_buttons_do_not_end_a_form_until_it_is_cancelled(self, server: Server) -> None:
+        clicks: list[str] = []
+        shown = form(ok_callback=lambda answer: clicks.append(answer.event_details))
+        shown.add_button_click_listener("MORE", lambda answer: clicks.append(answer.event_details))
+        server.answers = [DONE, DONE, event("BUTTON_CLICK", eventDetails="MORE"), OK, OK, CANCEL, DONE]
+        window().set_form(shown)
+        assert (clicks, window().canceled) == (["MORE", "OK", "OK"], True)
+        assert verbs(server)[-1] == "ACTION"
+        assert server.answers == []
+
+    @pytest.mark.parametrize("kind", ["FORM_LOADED", "VALUE CHANGE", "BUTTON_CLICK"])
+    def test_a_form_ends_when_a_listener_closes_the_window(self, server: Server, kind: str) -> None:
+        def close(_: Any) -> None:
+            window().close()
+
+        shown = form(ok_callback=close)
+        shown.add_value_change_listener("a", close)
+        server.answers = [DONE, DONE, event(kind, eventDetails="OK", objectId="a"), DONE]
+        window().set_form(shown, form_loaded_listener=close)
+        assert server.answers == []
+
+    def test_the_window_stays_for_the_next_form(self, server: Server) -> None:
         server.answers = [DONE, DONE, OK, DONE, OK]
         window().show()
-        window().set_form(form(ok_callback=lambda _: None))
-        window().set_form(form(ok_callback=lambda _: None))
+        window().set_form(form(ok_callback=lambda _: True))
+        window().set_form(form(ok_callback=lambda _: True))
         assert verbs(server) == ["WINDOW", "STATUS", "FORM", "STATUS", "FORM"]
-
-    def test_cancel_closes_it(self, server: Server) -> None:
-        server.answers = [DONE, DONE, CANCEL, DONE]
-        window().set_form(form(ok_callback=lambda _: pytest.fail("was cancelled")))
-        assert window().canceled
-        assert verbs(server)[-1] == "ACTION"
 
     def test_a_listener_can_keep_the_form_and_ask_meanwhile(self, server: Server) -> None:
         tries: list[bool] = []
         shown = form()
 
         def check(_: Any) -> bool:
-            tries.append(module("communicator").Communicator.get_instance().show_yes_no("ok?"))
+            tries.append(module("communicator").Communicator.show_yes_no("ok?"))
             return tries[-1]
 
         shown.add_button_click_listener("OK", check)
+        shown.add_button_click_listener("OK", lambda _: tries.append(True))
         server.answers = [DONE, DONE, OK, "2", OK, "1", DONE]
-        window().set_form(shown)
-        assert tries == [False, True]
+        window().set_form(shown, auto_close=True)
+        assert tries == [False, True, True]
 
-    def test_a_listener_can_show_another_form_in_its_place(self, server: Server) -> None:
+    @pytest.mark.parametrize("auto_close", [False, True])
+    def test_a_listener_can_show_another_form_in_its_place(self, server: Server, *, auto_close: bool) -> None:
         seen: list[str] = []
-        second = form(ok_callback=lambda _: seen.append("second"))
+        second = form(ok_callback=lambda _: seen.append("second") or True)
 
         def further(_: Any) -> None:
             seen.append("first")
-            window().set_form(second)
+            window().set_form(second, auto_close=auto_close)
 
         server.answers = [DONE, DONE, OK, DONE, OK, DONE]
-        window().set_form(form(ok_callback=further))
+        window().set_form(form(ok_callback=further), auto_close=auto_close)
         assert seen == ["first", "second"]
         assert verbs(server) == ["WINDOW", "STATUS", "FORM", "STATUS", "FORM", "ACTION"]
+        assert server.answers == []
+
+    def test_what_a_listener_raises_is_shown_and_ends_the_action(self, server: Server) -> None:
+        def broken(_: Any) -> None:
+            raise KeyError("size")
+
+        server.answers = [DONE, DONE, OK, "1"]
+        with pytest.raises(KeyError):
+            window().set_form(form(ok_callback=broken))
+        assert server.requests[-1].verb == "UI/SHOW DIALOG"
+        assert server.requests[-1].fields["message"] == "'size'"
 
     def test_loaded_and_changed_are_told(self, server: Server) -> None:
         seen: list[Any] = []
-        shown = form(ok_callback=lambda _: None)
+        shown = form(ok_callback=lambda _: True)
         shown.add_value_change_listener("size", lambda answer: seen.append(answer.object_id))
         change = event("VALUE CHANGE", objectId="size")
         other = event("VALUE CHANGE", objectId="other")
-        server.answers = [DONE, DONE, event("FORM_LOADED"), change, other, "", "odd", OK, DONE]
+        server.answers = [DONE, DONE, event("FORM_LOADED"), change, other, "", "odd", event("ODD"), OK, DONE]
         window().set_form(shown, form_loaded_listener=lambda answer: seen.append(answer.event_type))
         assert seen == ["FORM_LOADED", "size"]
 
@@ -160,6 +188,18 @@ class TestForm:
         ]  # fmt: skip
         with pytest.raises(ValueError, match="needs a value"):
             made.set_object_value("a")
+
+    def test_tables_tell_their_headers(self) -> None:
+        headers = [{"property": "name"}, {"property": "size", "columnType": "x"}]
+        table = {"class": "JsonTable", "id": "rows", "headers": headers}
+        columns = [{"components": [{"class": "Label"}, {"class": "Other", "id": "rows"}, table]}]
+        made = module("json.json_form").JsonForm(form_json={"form": {"canvas": {"columns": columns}}})
+        assert made.get_table_headers("rows") == headers
+        assert made.get_table_headers("rows", property_names_only=True) == ["name", "size"]
+        assert made.get_form_component("Other", "rows", columns) == {"class": "Other", "id": "rows"}
+        assert made.get_form_component("Label", "rows") is None
+        with pytest.raises(Exception, match="Table with id none not found"):
+            made.get_table_headers("none")
 
     def test_components_are_found_wherever_they_are(self) -> None:
         inner = {"components": [{"id": "b", "class": "T"}]}

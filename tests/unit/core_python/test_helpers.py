@@ -1,6 +1,7 @@
 """The log, programs and folders, what the run was given, and who started it."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -58,13 +59,34 @@ class TestLogger:
 
 
 class TestSystem:
-    def test_a_program_gives_status_output_and_errors(self, tmp_path: Path) -> None:
+    def test_a_program_gives_status_output_and_errors(self, server: Server, tmp_path: Path) -> None:
         run = module("os_utils").OsUtils.run_command
         (tmp_path / "a b").write_text("")
         assert run("ls", workdir=str(tmp_path)) == (0, "a b\n", "")
-        assert run([sys.executable, "-c", "print('a b'); import sys; sys.exit('no')"]) == (1, "a b\n", "no\n")
+        fails = "import sys; print(sys.argv[1:], sys.stdin.read()); sys.exit('no')"
+        assert run(f"{sys.executable} -c", fails, string_for_stdin="in") == (1, "[] in\n", "no\n")
+        assert run(f"{sys.executable} -c", fails, log_command=False)[1] == "[] \n"
         assert run("ls /nowhere", hide_stderr=True)[1:] == ("", "")
-        assert run("echo x", hide_stdout=True) == (0, "", "")
+        assert run("echo 'x  y'", hide_stdout=True) == (0, "", "")
+        assert run("echo 'x  y'")[1] == "'x y'\n"
+        assert server.said.count("command_line: ") == 5
+        assert "sys.exit" not in server.said
+
+    def test_a_program_that_fails_can_end_the_action(self, server: Server) -> None:
+        with pytest.raises(SystemExit) as ended:
+            module("os_utils").OsUtils.run_command("ls /nowhere", exit_on_error=True)
+        assert ended.value.code == 1
+        assert "[ERROR]" in server.said
+        assert "/nowhere" in server.said
+
+    def test_a_command_for_another_host_is_one_word_for_ssh(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "ssh").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+        (tmp_path / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        run = module("os_utils").OsUtils.run_command_over_ssh
+        assert run("web-1", "ls -l; id")[1] == "-k|web-1|ls -l; id|"
 
     def test_folders_are_made_once(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         ensure = module("os_utils").OsUtils.ensure_dir

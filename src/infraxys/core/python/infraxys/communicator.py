@@ -69,8 +69,8 @@ class Communicator:
 
     # -- questions --
 
+    @staticmethod
     def show_exception_dialog(
-        self,
         exception: object,
         title: str,
         is_html: bool = False,
@@ -78,10 +78,10 @@ class Communicator:
         height: int | str = "90%",
     ) -> None:
         """Show an exception until somebody has seen it."""
-        self.show_dialog(str(exception), title, is_html, width, height)
+        Communicator.show_dialog(str(exception), title, is_html, width, height)
 
+    @staticmethod
     def show_error_dialog(
-        self,
         message: object,
         title: str,
         is_html: bool = True,
@@ -89,10 +89,10 @@ class Communicator:
         height: int | str = "90%",
     ) -> None:
         """Show an error until somebody has seen it."""
-        self.show_dialog(message, title, is_html, width, height)
+        Communicator.show_dialog(message, title, is_html, width, height)
 
+    @staticmethod
     def show_yes_no(
-        self,
         message: object,
         title: str = "",
         is_html: bool = True,
@@ -101,10 +101,10 @@ class Communicator:
     ) -> bool:
         """Ask a question; True for yes."""
         buttons = [{"label": "Yes", "id": 1}, {"label": "No", "id": 2}]
-        return bool(self.show_dialog(message, title, is_html, width, height, buttons) == "1")
+        return bool(Communicator.show_dialog(message, title, is_html, width, height, buttons) == "1")
 
+    @staticmethod
     def show_dialog(
-        self,
         message: object,
         title: str = "",
         is_html: bool = True,

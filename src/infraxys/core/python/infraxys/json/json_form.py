@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class JsonForm:
-    """A form with listeners. A listener of a button that gives False keeps the form open."""
+    """A form with listeners.
+
+    It stays until it is cancelled, the window is closed, a listener of a button gives True, or its OK closes it.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,22 @@ class JsonForm:
         self.logger = Logger.get_logger(type(self).__name__)
         if ok_callback:
             self.add_button_click_listener("OK", ok_callback)
+
+    def get_form_component(self, component_class: str, component_id: str, columns: Any = None) -> Any:
+        """Give the component of a class with an id, among those of the form or of the columns given; or None."""
+        canvas = {"columns": columns} if columns else self.form_json["form"]["canvas"]
+        for component in _components(canvas):
+            if component.get("class") == component_class and component.get("id") == component_id:
+                return component
+        return None
+
+    def get_table_headers(self, table_id: str, property_names_only: bool = False) -> Any:
+        """Give the headers of a table, or the properties that they show. Raises Exception for one that is not there."""
+        table = self.get_form_component("JsonTable", table_id)
+        if table is None:
+            raise Exception(f"Table with id {table_id} not found in this form")
+        headers = table["headers"]
+        return [header["property"] for header in headers] if property_names_only else headers
 
     def add_button_click_listener(self, key: str, callback: Listener) -> None:
         """Call a function when a button is clicked."""
@@ -80,17 +99,28 @@ class JsonForm:
         return {"requestType": "UI", "subType": "FORM", "json": form}
 
     def event(self, event_data: ServerAnswer) -> bool:
-        """Tell the listeners what happened; False while the form stays open."""
-        if event_data.event_type == "VALUE CHANGE":
-            for listener in self.value_change_listeners.get(event_data.object_id or "", ()):
-                listener(event_data)
-        if event_data.event_type != "BUTTON_CLICK":
-            return False
-        listeners = self.button_click_listeners.get(event_data.event_details or "")
-        if listeners is None:
-            self.json_window.close_with_error(f"no listener for the button '{event_data.event_details}'")
-            return False
-        return all(listener(event_data) is not False for listener in listeners)
+        """Tell the listeners what happened; False while the form stays open.
+
+        What a listener raises is shown before it ends the action. The first that gives False is the last that is told.
+        """
+        is_click = event_data.event_type == "BUTTON_CLICK"
+        if is_click:
+            listeners = self.button_click_listeners.get(event_data.event_details or "")
+            if listeners is None:
+                self.json_window.close_with_error(f"no listener for the button '{event_data.event_details}'")
+        else:
+            listeners = self.value_change_listeners.get(event_data.object_id or "")
+        said = []
+        try:
+            for listener in listeners or ():
+                said.append(listener(event_data))
+                if is_click and said[-1] is False:
+                    return False
+        except Exception as problem:
+            Communicator.show_exception_dialog(problem, "Exception occurred")
+            raise
+        closes = event_data.event_details == "OK" and self.json_window.auto_close
+        return is_click and (closes or any(answer is True for answer in said))
 
     # -- the definition --
 

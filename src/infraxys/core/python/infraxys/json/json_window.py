@@ -61,9 +61,10 @@ class JsonWindow:
         auto_close: bool = False,
         status: str = "",
     ) -> None:
-        """Show a form; goes on when it is closed, or another one was shown in its place and is closed.
+        """Show a form; goes on when it has ended, or another one was shown in its place and has ended.
 
-        A window that is not open yet is, as long as the form is shown. With `auto_close` OK closes the window.
+        It ends when the window is closed or a listener of a button gives True. With `auto_close` OK closes the window,
+        unless a listener gives False. A window that nobody has opened is open as long as the form is shown.
         """
         is_own = not self.window_is_open
         if is_own:
@@ -81,19 +82,21 @@ class JsonWindow:
             self.logger.info("The server's answer is no event of a form.")
             return False
         event = ServerAnswerSchema().load(json_object)
-        if event.event_type == "FORM_LOADED":
-            if self.form_loaded_listener:
-                self.form_loaded_listener(event)
-            return False
-        if event.event_type == "BUTTON_CLICK" and event.event_details == "CANCEL":
+        form = self.active_form
+        is_click = event.event_type == "BUTTON_CLICK"
+        if is_click and event.event_details == "CANCEL":
             self.canceled = True
             self.close()
-            return True
-        if self.active_form is None or not self.active_form.event(event):
-            return False
-        if self.auto_close and event.event_details == "OK":
-            self.close()
-        return True
+        elif event.event_type != "FORM_LOADED":
+            ends = form is not None and form.event(event)
+            if self.active_form is not form:
+                return True  # a listener has shown another, which has ended
+            if is_click and event.event_details == "OK" and ends and self.auto_close:
+                self.close()
+            return ends or not self.window_is_open
+        elif self.form_loaded_listener:
+            self.form_loaded_listener(event)
+        return not self.window_is_open
 
     def close(self) -> None:
         """Close the window, if it is open."""
