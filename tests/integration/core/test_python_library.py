@@ -132,6 +132,13 @@ print(json.dumps([infraxys.is_interactive(), Communicator.get_instance().show_ye
         assert run["status"] == "SUCCESS"
         assert "[infraxys] status: from the shell" in run["log"]
 
+    def test_it_asks_from_a_terminal_as_well(self, server: ServerProcess) -> None:
+        script = "python3 -c 'from infraxys.communicator import Communicator as C; print(C.show_yes_no(\"Go on?\"))'"
+        run = server.execute(INSTANCE, "terminal.sh", argument={"code": script}, asynchronous=True, interactive=True)
+        answer(server, run["id"], question(server, run["id"]), button="1")
+        assert end(server, run["id"])["status"] == "SUCCESS"
+        assert lines(log_of(server, run["id"])) == ["True"]
+
 
 class TestApi:
     def test_the_api_is_called_as_who_started_the_run(self, server: ServerProcess) -> None:
