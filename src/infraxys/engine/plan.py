@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from infraxys.engine.backends.base import PullPolicy
 from infraxys.spec.identity import BranchPath
 
 SOURCED_SUFFIX = ".sh"
@@ -24,7 +25,8 @@ class PlannedStep:
     `directory` is the instance directory below the environments root, `<environment>/<container>/<instance>`.
     `attributes` are exported to the action as shell variables (names checked, dangerous ones left out);
     `variables` are those of spec 6.5. `timeout_seconds` is the packet file's own limit. `limits` and `network` are
-    left to the server's settings when None.
+    left to the server's settings when None. `image` is the container image to execute in, as the packet file has it,
+    with its `custom_command` in place of the file itself; `pull_policy` None is the server's.
     """
 
     id: str
@@ -39,6 +41,9 @@ class PlannedStep:
     modules: tuple[PlannedModule, ...]
     timeout_seconds: float
     is_quick: bool = False
+    image: str = ""
+    custom_command: str = ""
+    pull_policy: PullPolicy | None = None
 
     @property
     def is_sourced(self) -> bool:

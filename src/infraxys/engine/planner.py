@@ -168,6 +168,9 @@ def _plan_step(
         modules=enabled_modules(world, instance, action.owner),
         timeout_seconds=action.slot.file.timeout_seconds,
         is_quick=action.slot.file.is_quick_runner,
+        image=action.slot.file.docker_image.strip(),
+        custom_command=action.slot.file.custom_command,
+        pull_policy=action.slot.file.pull_policy or None,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
+from infraxys.engine.images import Images
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
@@ -93,7 +94,7 @@ class StepRuntime:
 
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
-    which actions know the server when they call it.
+    which actions know the server when they call it. `images` executes the steps that name an image.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -107,11 +108,13 @@ class StepRuntime:
         grace_seconds: float = 10.0,
         runs: Path | None = None,
         certificates: bytes | None = None,
+        images: Images | None = None,
     ) -> None:
         self._backend, self._export = backend, export
         self._environments = EnvironmentStore(work / "environments")
         self._runs, self._core, self._variables = runs or work / "runs", work / "core", work / "variables"
         self._certificates = certificates
+        self._images = images or Images()
         self._limits = limits or Limits()
         self._network = network
         self._grace = grace_seconds
@@ -148,6 +151,8 @@ class StepRuntime:
             acquired = True
             lay_out(folder, environment, step, run)
             action = self._spec(folder, environment, plan, step, run, modules)
+            if step.image:
+                action = self._images.adapt(action, step, run)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
@@ -161,8 +166,9 @@ class StepRuntime:
         prepared = await loop.run_in_executor(None, self.lay_out, plan, index, run)
         if prepared.action is None:
             return StartedStep(prepared, None, prepared.problem)
+        backend = self._images.backend if prepared.action.image else self._backend
         try:
-            return StartedStep(prepared, await self._backend.start(prepared.action, is_held=True))
+            return StartedStep(prepared, await backend.start(prepared.action, is_held=True))
         except StartFailed as error:
             return StartedStep(prepared, None, str(error))
         except BaseException:

@@ -14,9 +14,8 @@ from fastapi import FastAPI
 
 from infraxys.durable.engine import DurableEngine
 from infraxys.durable.reaper import Reaper
-from infraxys.engine.backends.base import Backend, BackendUnavailable, Limits, StartFailed
+from infraxys.engine.backends.base import BackendUnavailable, Limits, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
-from infraxys.engine.backends.dummy import DummyBackend
 from infraxys.engine.plan import PlannedModule
 from infraxys.engine.runtime import StepRuntime
 from infraxys.kit.clock import new_id
@@ -30,6 +29,7 @@ from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.openid.service import OpenId
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.tokens import TokenKey
+from infraxys.server.backends import make_backend, make_images, start_clearing
 from infraxys.server.catalog.catalog import Catalog
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
@@ -131,6 +131,7 @@ class Services:
         settings, folder = self.settings, self.folder
         self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
+        self.images = make_images(settings, folder, backend)
         runtime = StepRuntime(
             backend,
             folder.work,
@@ -145,9 +146,11 @@ class Services:
             network=settings.network,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
+            images=self.images,
         )
         await asyncio.to_thread(runtime.prepare)
         await self.backend.probe()
+        self._clearing = start_clearing(self.images, settings)
         self.runtime = runtime
         watchers = Watchers(asyncio.get_running_loop())
         execution = RunExecution(
@@ -214,7 +217,9 @@ class Services:
     async def stop(self) -> None:
         """Close everything."""
         await self.drain()
+        await self._clearing
         await self.backend.close()
+        await self.images.close()
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
@@ -240,17 +245,6 @@ def certificates(settings: Settings, folder: DataFolder) -> bytes | None:
     trusted = ssl.get_default_verify_paths().cafile
     path = folder.tls / "server.crt" if settings.tls_cert is None else Path(trusted or "")
     return path.read_bytes() if path.is_file() else None
-
-
-def make_backend(settings: Settings, folder: DataFolder) -> Backend:
-    """Make the backend that the settings name, ready for use. Raises BackendUnavailable."""
-    if settings.backend == "dummy":
-        folder.work.mkdir(parents=True, exist_ok=True)
-        return DummyBackend()
-    extra = tuple(Path(part) for part in settings.extra_read_only.split(":") if part)
-    backend = BubblewrapBackend(folder.work, slots=settings.slots, accounts=folder.accounts, extra_read_only=extra)
-    backend.prepare()
-    return backend
 
 
 def examples_directory() -> Path | None:

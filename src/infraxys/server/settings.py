@@ -45,7 +45,16 @@ class Settings(OpenIdOptions):
     no_examples: bool = False
     grace: float = Field(default=30.0, ge=0)
     slots: int = Field(default_factory=default_slots, ge=1, le=2000)
-    backend: Literal["bubblewrap", "dummy"] = "bubblewrap"
+    backend: Literal["bubblewrap", "container", "kubernetes", "dummy"] = "bubblewrap"
+    container_socket: Path | None = None
+    container_network: str = "bridge"
+    default_image: str = ""
+    allow_custom_images: bool | None = None
+    allowed_images: str = ""
+    pull_policy: Literal["always", "missing", "never"] = "missing"
+    kubeconfig: Path | None = None
+    kubernetes_namespace: str | None = None
+    kubernetes_helper_image: str = "docker.io/library/busybox:stable"
     network: bool = True
     memory_limit: int = Field(default=2 * 1024**3, ge=16 * 1024**2)
     process_limit: int = Field(default=512, ge=4)

@@ -201,6 +201,7 @@ class PacketFile(Model):
     menu_path: OptionalText = ""
     docker_image: OptionalText = ""
     custom_command: OptionalText = ""
+    pull_policy: Literal["", "always", "missing", "never"] = ""
     is_quick_runner: bool = False
 
     @model_validator(mode="before")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Stream = Literal["stdout", "stderr"]
+PullPolicy = Literal["always", "missing", "never"]
 
 
 class BackendUnavailable(Exception):  # noqa: N818 - reads as a state: "the backend is unavailable: <why>"
@@ -28,6 +29,25 @@ class Mount:
     source: Path
     target: str
     writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a registry is told to give an image: a name and password, or an identity token. Secret."""
+
+    registry: str
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an action's root file system is made of. `reference` is complete, with registry and tag or digest."""
+
+    reference: str
+    pull_policy: PullPolicy = "missing"
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,7 @@ class ActionSpec:
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
+    `image` is for backends that execute in one; None is the one that the backend was made with.
     """
 
     run_id: str
@@ -60,6 +81,7 @@ class ActionSpec:
     mounts: tuple[Mount, ...] = ()
     network: bool = True
     limits: Limits = field(default_factory=Limits)
+    image: Image | None = None
 
 
 @dataclass(frozen=True, slots=True)
