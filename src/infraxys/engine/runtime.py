@@ -224,7 +224,7 @@ class StepRuntime:
         loop = asyncio.get_running_loop()
         ending: list[asyncio.Task[None]] = []
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
-        limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
+        limit = time_limit(step, prepared.run)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         execution.let_begin()
         try:
@@ -273,7 +273,13 @@ class StepRuntime:
             mounts=tuple(mounts),
             network=self._network,
             limits=self._limits,
+            seconds=time_limit(step, run),
         )
+
+
+def time_limit(step: PlannedStep, run: RunContext) -> float:
+    """Give the seconds that a step may take: its own, or fewer if the run says so."""
+    return min(step.timeout_seconds, run.timeout_seconds or step.timeout_seconds)
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -70,7 +70,8 @@ class ActionSpec:
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
     the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as.
-    `image` is for backends that execute in one; None is the one that the backend was made with.
+    `image` is for backends that execute in one; None is the one that the backend was made with. `seconds` is when the
+    action will be terminated at the latest, for backends whose actions could outlive this process.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class ActionSpec:
     network: bool = True
     limits: Limits = field(default_factory=Limits)
     image: Image | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

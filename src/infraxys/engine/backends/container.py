@@ -4,16 +4,16 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Image, StartFailed
 from infraxys.engine.backends.container_api import ApiError, ContainerApi, find_socket
-from infraxys.engine.backends.container_body import LABEL, EngineFacts, Place, build_body, lay_skeleton
-from infraxys.engine.backends.container_execution import ContainerExecution
-from infraxys.engine.backends.host import Accounts, find_accounts, hand_over, remove_tree
+from infraxys.engine.backends.container_body import LABEL, EngineFacts, Place
+from infraxys.engine.backends.container_execution import ContainerExecution, Order
+from infraxys.engine.backends.host import Accounts, find_accounts, remove_tree
+from infraxys.engine.backends.remote import RemoteExecution
 from infraxys.kit.clock import new_id
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ class ContainerBackend:
         self._api: ContainerApi | None = None
         self._facts: EngineFacts | None = None
         self._connecting = asyncio.Lock()
-        self._numbers: set[int] = set()
-        self._running: dict[ContainerExecution, int] = {}
+        self._running: dict[RemoteExecution, int] = {}
         self._is_closed = False
 
     async def connect(self) -> EngineFacts:
@@ -115,25 +114,23 @@ class ContainerBackend:
         api = self._api
         if api is None:
             raise StartFailed("the server is stopping")
-        number = next(one for one in range(len(self._numbers) + 1) if one not in self._numbers)
-        self._numbers.add(number)
+        number = next(one for one in range(len(self._running) + 1) if one not in self._running.values())
+        uid, gid = self._account(facts, number)
         name = f"infraxys-{self._mark}-{new_id()}"
-
-        def prepare(execution: ContainerExecution) -> Awaitable[dict[str, Any]]:
-            return self._prepare(api, facts, action, image, self._place(facts, name, number), execution)
-
-        async def release(execution: ContainerExecution) -> None:
-            self._numbers.discard(number)
-            self._running.pop(execution, None)
-            await asyncio.to_thread(remove_tree, self._skeletons / name)
-
-        execution = ContainerExecution(api, name, prepare, release, str(self.work), is_held=is_held)
+        order = Order(
+            name,
+            action,
+            image,
+            facts,
+            Place(f"{uid}:{gid}", self._network, self._skeletons / name, self._mark),
+            hand_to=None if facts.is_rootless or self.accounts.uid_base is None else (uid, gid),
+        )
+        execution = ContainerExecution(api, order, self._ended, str(self.work), is_held=is_held)
         self._running[execution] = number
         return execution
 
-    def _place(self, facts: EngineFacts, name: str, number: int) -> Place:
-        uid, gid = self._account(facts, number)
-        return Place(f"{uid}:{gid}", self._network, self._skeletons / name, self._mark)
+    def _ended(self, execution: RemoteExecution) -> None:
+        self._running.pop(execution, None)
 
     def _account(self, facts: EngineFacts, number: int) -> tuple[int, int]:
         """Give whom an action runs as: never root of this machine."""
@@ -143,51 +140,6 @@ class ContainerBackend:
         if base is not None and gid is not None:
             return base + SPREAD + number % SPREAD, gid
         return os.geteuid(), os.getegid()
-
-    async def _prepare(
-        self,
-        api: ContainerApi,
-        facts: EngineFacts,
-        action: ActionSpec,
-        image: Image,
-        place: Place,
-        execution: ContainerExecution,
-    ) -> dict[str, Any]:
-        found = await self._find_image(api, image)
-        await execution.tell(f"image {describe_image(image, found)}")
-        uid, gid = (int(part) for part in place.user.split(":"))
-
-        def lay_out() -> None:
-            lay_skeleton(place.skeleton, action.mounts)
-            for mount in action.mounts:
-                mount.source.lstat()  # some engines would make it
-            if self.accounts.uid_base is not None and not facts.is_rootless:
-                for mount in action.mounts:
-                    if mount.writable:
-                        hand_over(mount.source, uid, gid)
-
-        try:
-            body = build_body(action, str(found["Id"]), facts, place)
-            await asyncio.to_thread(lay_out)
-        except ValueError as error:
-            raise StartFailed(str(error)) from error
-        except OSError as error:
-            raise StartFailed(f"the server cannot prepare its files: {error.strerror}") from error
-        return body
-
-    async def _find_image(self, api: ContainerApi, image: Image) -> dict[str, Any]:
-        found = None if image.pull_policy == "always" else await api.find_image(image.reference)
-        if found is None and image.pull_policy == "never":
-            raise StartFailed(f"image '{image.reference}' is not on this machine, and it is never to be pulled")
-        if found is None:
-            try:
-                await api.pull(image)
-            except ApiError as error:
-                raise StartFailed(f"image '{image.reference}' cannot be pulled: {error}") from error
-            found = await api.find_image(image.reference)
-        if found is None:
-            raise StartFailed(f"image '{image.reference}' was pulled and is not there")
-        return found
 
     async def close(self) -> None:
         """Kill what still runs and remove everything the backend made."""
@@ -214,12 +166,3 @@ def facts_of(version: dict[str, Any], info: dict[str, Any]) -> EngineFacts:
         is_podman="podman" in name.lower(),
         has_limits=bool(info.get("MemoryLimit")) and bool(info.get("PidsLimit")),
     )
-
-
-def describe_image(image: Image, found: dict[str, Any]) -> str:
-    """Say which content a reference stands for, by the registry's digest where there is one."""
-    repository = image.reference.partition("@")[0]
-    path = repository[: repository.rindex(":")] if ":" in repository.rpartition("/")[2] else repository
-    digests = [str(one) for one in found.get("RepoDigests") or []]
-    own = next((one for one in digests if one.startswith(f"{path}@")), None)
-    return f"{image.reference} is {own or found['Id']}"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 
 from infraxys.engine.backends.base import Chunk, Credentials, Image, Stream
+from infraxys.engine.backends.remote import RemoteError
 
 VERSION = "v1.41"  # of Docker 20.10 and podman 3 and newer
 SECONDS = 60.0  # for one answer; podman creates one container at a time
@@ -26,12 +27,8 @@ ATTACH = "stream=1&stdin=1&stdout=1&stderr=1"
 Answer = dict[str, Any]
 
 
-class ApiError(Exception):
-    """The container engine refused something, or does not answer (`status` 0). The message is its own."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+class ApiError(RemoteError):
+    """What the container engine says."""
 
 
 class ContainerApi:
