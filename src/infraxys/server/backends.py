@@ -8,6 +8,8 @@ from infraxys.engine.backends.base import Backend, BackendUnavailable, Image
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.container import ContainerBackend
 from infraxys.engine.backends.dummy import DummyBackend
+from infraxys.engine.backends.kubernetes import KubernetesBackend
+from infraxys.engine.backends.kubernetes_access import find_access
 from infraxys.engine.images import ImageRules, Images, complete
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.settings import Settings
@@ -25,9 +27,9 @@ def make_backend(settings: Settings, folder: DataFolder) -> Backend:
         backend = BubblewrapBackend(folder.work, slots=settings.slots, accounts=folder.accounts, extra_read_only=extra)
         backend.prepare()
         return backend
-    if not settings.default_image:
-        raise BackendUnavailable(f"the backend '{settings.backend}' needs an image with bash: set default_image")
     if settings.backend == "container":
+        if not settings.default_image:
+            raise BackendUnavailable("the backend 'container' needs an image with bash: set default_image")
         return make_containers(settings, folder)
     return make_kubernetes(settings, folder)
 
@@ -41,6 +43,15 @@ def make_containers(settings: Settings, folder: DataFolder) -> ContainerBackend:
         image=default_image(settings),
         network=settings.container_network,
     )
+
+
+def make_kubernetes(settings: Settings, folder: DataFolder) -> KubernetesBackend:
+    """Make the backend for Jobs. Blocks. Raises BackendUnavailable."""
+    image = default_image(settings)
+    if image is None:
+        raise BackendUnavailable("the backend 'kubernetes' needs an image with bash: set default_image")
+    access = find_access(settings.kubeconfig, settings.kubernetes_namespace)
+    return KubernetesBackend(folder.work, access, image=image, helper_image=settings.kubernetes_helper_image)
 
 
 def default_image(settings: Settings) -> Image | None:

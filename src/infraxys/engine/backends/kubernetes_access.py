@@ -81,7 +81,7 @@ def read_kubeconfig(config: Json, folder: Path, namespace: str | None) -> Access
     user = named(config, "users", context["user"])["user"] if context.get("user") else {}
     for unknown in ("exec", "auth-provider", "username"):
         if unknown in user:
-            message = f"the kubeconfig's user signs in by '{unknown}', which is not possible here; use a service account's token"
+            message = f"the kubeconfig's user signs in by '{unknown}'; only tokens and certificates are possible here"
             raise BackendUnavailable(message)
     tls = None
     if str(cluster["server"]).startswith("https"):

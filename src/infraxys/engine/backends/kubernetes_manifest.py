@@ -178,10 +178,7 @@ def tree_mounts(mounts: Iterable[Mount]) -> list[Json]:
     """Give the parts of the unpacked files: the fixed path as a whole, and what is writable or elsewhere for itself."""
     inside, outside = split_mounts(mounts)
     found: list[Json] = [{"name": "tree", "mountPath": INFRAXYS_ROOT, "subPath": "root", "readOnly": True}]
-    for mount in inside:
-        if mount.writable:
-            found.append({"name": "tree", "mountPath": mount.target, "subPath": place_of(mount)})
-    for mount in outside:
+    for mount in (*(one for one in inside if one.writable), *outside):
         part: Json = {"name": "tree", "mountPath": mount.target, "subPath": place_of(mount)}
         found.append(part if mount.writable else {**part, "readOnly": True})
     return found
