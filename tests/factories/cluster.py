@@ -10,8 +10,6 @@ import io
 import json
 import re
 import tarfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from factories.registry import serve
 
 Json = dict[str, Any]
 TOKEN = "cluster-token"
@@ -293,28 +292,13 @@ def select(items: list[Json], selector: str) -> list[Json]:
 def cluster(folder: Path) -> Iterator[tuple[Cluster, Path]]:
     """Give a running double and the kubeconfig that names it."""
     double = Cluster()
-    config = uvicorn.Config(
-        double.app, port=0, log_level="critical", loop="asyncio", ws="websockets-sansio", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    file = folder / "kubeconfig"
-    (folder / "token").write_text(f"{TOKEN}\n")
-    file.write_text(
-        f"apiVersion: v1\nkind: Config\ncurrent-context: test\n"
-        f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
-        "users: [{name: u, user: {tokenFile: token}}]\n"
-        "contexts: [{name: test, context: {cluster: c, user: u, namespace: actions}}]\n"
-    )
-    try:
+    with serve(double.app) as port:
+        (folder / "token").write_text(f"{TOKEN}\n")
+        file = folder / "kubeconfig"
+        file.write_text(
+            f"apiVersion: v1\nkind: Config\ncurrent-context: test\n"
+            f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
+            "users: [{name: u, user: {tokenFile: token}}]\n"
+            "contexts: [{name: test, context: {cluster: c, user: u, namespace: actions}}]\n"
+        )
         yield double, file
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join(20)

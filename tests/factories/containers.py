@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from factories.registry import Registry, registry
 from infraxys.engine.backends.base import ActionSpec, Exit, Image
 from infraxys.engine.backends.container import ContainerBackend
 from infraxys.engine.backends.container_execution import ContainerExecution
@@ -72,6 +73,7 @@ class Podman:
     """A podman service at `socket`."""
 
     folder: Path
+    registry: Registry
     process: "subprocess.Popen[bytes] | None" = None
     options: list[str] = field(default_factory=list)
 
@@ -112,10 +114,16 @@ class Podman:
 
 
 @contextmanager
-def podman(registries: str = "") -> Iterator[Podman]:
-    """Give a running podman; `registries` is its registries.conf."""
+def podman() -> Iterator[Podman]:
+    """Give a running podman that knows a registry."""
+    with registry() as known:
+        yield from podman_with(known)
+
+
+def podman_with(known: Registry) -> Iterator[Podman]:
+    """Run a podman that may ask a registry without TLS."""
     folder = Path(tempfile.mkdtemp(prefix="ifx-pm-", dir="/var/tmp"))
-    (folder / "registries.conf").write_text(registries)
+    (folder / "registries.conf").write_text(f'[[registry]]\nlocation = "{known.host}"\ninsecure = true\n')
     options = [
         "--root",
         f"{folder}/root",
@@ -127,7 +135,7 @@ def podman(registries: str = "") -> Iterator[Podman]:
         "runc",
     ]
     options += ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-    service = Podman(folder, options=options)
+    service = Podman(folder, known, options=options)
     try:
         service.command("import", "-", IMAGE, stdin=root_file_system())
         service.start()

@@ -5,16 +5,19 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from factories.containers import IMAGE, Ended, Podman
+from factories.containers import IMAGE, Ended, Podman, root_file_system
+from factories.registry import PASSWORD, USER
 from factories.sandbox import MIB
-from infraxys.engine.backends.base import BackendUnavailable, Exit, Image, Limits, Mount
+from infraxys.engine.backends.base import BackendUnavailable, Credentials, Exit, Image, Limits, Mount, PullPolicy
 from infraxys.engine.backends.container import ContainerBackend
 from infraxys.engine.backends.container_execution import ContainerExecution
+from infraxys.engine.backends.kubernetes_manifest import FORWARD
 from plugins.containers import Opened
 
 INSTANCE = "/tmp/infraxys/environments/e/c/i"
@@ -317,3 +320,89 @@ def test_an_engine_that_goes_away_is_told(engine: Podman, containers: Opened, mo
                 engine.start()
 
     asyncio.run(main())
+
+
+class TestRegistry:
+    """Images that a registry gives only to whoever knows its password."""
+
+    def image(self, engine: Podman, name: str, policy: PullPolicy = "missing", password: str = PASSWORD) -> Image:
+        host = engine.registry.host
+        return Image(f"{host}/{name}:1", policy, Credentials(host, USER, password))
+
+    def test_an_image_is_pulled_with_credentials_and_its_digest_is_told(
+        self, engine: Podman, containers: Opened
+    ) -> None:
+        digest = engine.registry.put("team/tool", "1", root_file_system(), Entrypoint=["/bin/false"])
+
+        async def main() -> None:
+            async with containers() as opened:
+                execution = await opened.start("echo pulled", image=self.image(engine, "team/tool"))
+                reference = f"{engine.registry.host}/team/tool"
+                said = await first_output(execution, "stderr")
+                assert said.decode() == f"[infraxys] image {reference}:1 is {reference}@{digest}\n"
+                assert await first_output(execution) == b"pulled\n"
+                assert await execution.wait() == Exit(0)
+
+        asyncio.run(main())
+        assert engine.registry.pulls
+
+    def test_without_or_with_wrong_credentials_it_is_refused(self, engine: Podman, containers: Opened) -> None:
+        engine.registry.put("team/closed", "1", root_file_system())
+        image = self.image(engine, "team/closed", password="wrong-password")
+        for tried in (image, replace(image, credentials=None)):
+            ended = run(containers, "true", image=tried)
+            assert ended.exit.start_error is not None
+            assert ended.exit.start_error.startswith(f"image '{image.reference}' cannot be pulled: ")
+            assert "wrong-password" not in ended.exit.start_error
+
+    def test_the_policy_says_when_a_tag_is_asked_for_again(self, engine: Podman, containers: Opened) -> None:
+        layer = root_file_system()
+        for version in ("1", "2"):
+            engine.registry.put("team/moving", "1", layer, Labels={"version": version})
+            for policy, is_new in (("missing", version == "1"), ("always", True), ("never", False)):
+                before = len(engine.registry.pulls)
+                ended = run(containers, "true", image=self.image(engine, "team/moving", policy))
+                assert ended.exit == Exit(0)
+                assert (len(engine.registry.pulls) > before) == is_new, (version, policy)
+
+    def test_an_image_can_be_pinned_by_its_digest(self, engine: Podman, containers: Opened) -> None:
+        layer = root_file_system()
+        digest = engine.registry.put("team/pinned", "1", layer, Labels={"version": "good"})
+        engine.registry.put("team/pinned", "1", layer, Labels={"version": "bad"})
+        host = engine.registry.host
+        pinned = Image(f"{host}/team/pinned@{digest}", "missing", Credentials(host, USER, PASSWORD))
+        assert run(containers, "true", image=pinned).exit == Exit(0)
+        wrong = replace(pinned, reference=f"{host}/team/pinned@sha256:{'0' * 64}")
+        assert "cannot be pulled" in (run(containers, "true", image=wrong).exit.start_error or "")
+
+    def test_a_pull_can_be_ended(self, containers: Opened) -> None:
+        async def main() -> None:
+            async with containers() as opened:
+                listening = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+                port = listening.sockets[0].getsockname()[1]
+                execution = await opened.start("true", image=Image(f"127.0.0.1:{port}/slow:1", "always"))
+                await asyncio.sleep(0.2)
+                started = time.monotonic()
+                await execution.terminate(10)
+                assert await execution.wait() == Exit(137, 9)
+                assert time.monotonic() - started < 2
+                listening.close()
+
+        asyncio.run(main())
+
+
+def test_the_first_process_of_a_cluster_passes_the_end_on(engine: Podman) -> None:
+    script = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"
+    limits = ("--ulimit", "nofile=1024", "--ulimit", "nproc=1024", "--network=none")
+    name = f"forward-{os.getpid()}"
+    first = (IMAGE, "/bin/sh", "-c", FORWARD, "sh")
+    engine.command("run", "--detach", "--name", name, *limits, *first, "sh", "-c", script)
+    deadline = time.monotonic() + 20
+    while "up" not in engine.command("logs", name):
+        assert time.monotonic() < deadline
+    engine.command("kill", "--signal", "TERM", name)
+    assert engine.command("wait", name) == "3"
+    assert engine.command("logs", name).split() == ["up", "bye"]
+    engine.command("rm", name)
+    said = engine.command("run", "--rm", "--interactive", *limits, *first, "cat", stdin=b"input\n")
+    assert said == "input"
