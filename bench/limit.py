@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from importlib import resources
 from pathlib import Path
 
 import uvicorn
@@ -10,6 +11,7 @@ import uvicorn
 from infraxys.engine.backends.base import ActionSpec, Limits, Mount
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.command_line import Descriptors, build_command
+from infraxys.engine.preparation import copy_core
 from infraxys.engine.runtime import ENVIRONMENT, ROOT
 
 DIRECTORY = "env/container/instance"
@@ -20,10 +22,9 @@ def prepare(folder: Path) -> tuple[BubblewrapBackend, ActionSpec]:
     work = folder / "work"
     backend = BubblewrapBackend(work, slots=16)
     backend.prepare()
-    core = Path(__file__).parents[1] / "src" / "infraxys" / "core"
     for name in ("core", "system/custom", "empty", f"environments/{DIRECTORY}", "instance"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    (work / "core" / "bootstrap.sh").write_bytes((core / "bootstrap.sh").read_bytes())
+    copy_core(resources.files("infraxys.core"), work / "core")
     (work / "system" / "environment.sh").write_text(f"export INSTANCE_DIR={ROOT}/environments/{DIRECTORY}\n")
     (work / "system" / "custom" / "arguments.json").write_text("{}")
     (work / "instance" / "true.sh").write_text(":\n")

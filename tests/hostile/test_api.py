@@ -115,7 +115,7 @@ def test_a10_hostile_module_urls_are_refused(server: ServerProcess, url: str) ->
 def test_g20_filters_are_data(server: ServerProcess, text: str) -> None:
     for name in ("text", "module", "branch", "instanceId", "requestedBy"):
         answer = server.client.get("/api/v1/runs", params={name: text})
-        assert answer.status_code in {200, 422}, answer.text
+        assert answer.status_code in ({400} if "\0" in text else {200, 422}), answer.text
 
 
 def test_g18_errors_tell_nothing_of_the_inside(server: ServerProcess) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infraxys import __version__
 from infraxys.engine.lint import lint
@@ -52,14 +55,35 @@ def check_module(path: Path) -> Checked:
 
 def own_id(path: Path) -> ModuleId:
     """Guess the module's name: what instances call the module of packets that are here, so that these are found."""
+    packets = {file.parent.name: read_json(file) for file in path.glob("packets/*/packet.json")}
+    own = {*packets, *(item.get("id") for item in packets.values() if isinstance(item, dict))} - {None}
     for file in sorted([*path.glob("environments/*/*/container.json"), *path.glob("roles/*/role.json")]):
-        try:
-            for item in json.loads(file.read_text())["instances"]:
-                if (path / "packets" / item["packetName"] / "packet.json").is_file():
-                    return BranchPath.parse(item["packetPath"]).module
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue  # reported when the module is loaded
+        for item in objects_in(read_json(file)):
+            if {item.get("packetId"), item.get("packetName")} & own:
+                with suppress(ValueError, TypeError, AttributeError):
+                    return BranchPath.parse(item.get("packetPath", "")).module
     return ModuleId("local", "infraxys", path.resolve().name or "module")
+
+
+def read_json(file: Path) -> object:
+    """Give what a file holds; None for one that cannot be read, which is reported when the module is loaded."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def objects_in(value: object) -> Iterator[dict[str, Any]]:
+    """Give every object of a JSON value whose members can be names."""
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, dict):
+            waiting += reversed(current.values())
+            if all(isinstance(current.get(name), str | None) for name in ("packetId", "packetName")):
+                yield current
+        elif isinstance(current, list):
+            waiting += reversed(current)
 
 
 def _order(problem: Problem) -> tuple[str, int, int, str]:

@@ -123,7 +123,7 @@ def test(context: typer.Context) -> None:
 
 
 def lint(context: typer.Context) -> None:
-    """Check style, types and import contracts. Example: infraxys lint."""
+    """Check style, types, import contracts and shell scripts. Example: infraxys lint."""
     del context
     root = checkout("lint")
     tools = Path(sys.executable).parent
@@ -132,6 +132,7 @@ def lint(context: typer.Context) -> None:
         [str(tools / "ruff"), "format", "--check", "."],
         [str(tools / "mypy")],
         [str(tools / "lint-imports")],
+        [str(tools / "shellcheck"), *map(str, sorted((root / "src" / "infraxys" / "core").rglob("*.sh")))],
     )
     for command in commands:
         if subprocess.run(command, cwd=root, check=False).returncode != 0:  # noqa: S603 - tools of ours

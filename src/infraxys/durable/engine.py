@@ -16,7 +16,7 @@ from dbos import error as dbos_error
 from infraxys.durable import workflow
 from infraxys.durable.host import RunHost, StepOutcome
 from infraxys.durable.line import Abandoned, Line
-from infraxys.durable.storage import configuration, route_logging
+from infraxys.durable.storage import configuration, keep_statements, route_logging
 from infraxys.engine.status import Status
 
 QUEUE = "infraxys.runs"
@@ -61,6 +61,7 @@ class DurableEngine:
         self._dbos = DBOS(config=config)
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
+        keep_statements(getattr(self._dbos, "_sys_db", None))
         self._queue = DBOS.register_queue(
             QUEUE, worker_concurrency=self._slots, polling_interval_sec=IDLE_POLL, on_conflict="always_update"
         )

@@ -111,8 +111,9 @@ class Evaluator:
         key = f"environment {environment.id}"
         scope = self._scoped.get(key)
         if scope is None:
+            imposed = [view for container in environment.imposed for view in container.instances()]
             views = [view for container in environment.included for view in container.instances()]
-            scope = self._scoped[key] = owners([*environment.instances(), *views], "Environment")
+            scope = self._scoped[key] = owners([*imposed, *environment.instances(), *views], "Environment")
         return scope
 
 

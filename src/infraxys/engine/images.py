@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Credentials, Image, PullPolicy, StartFailed
 from infraxys.engine.plan import PlannedStep
 from infraxys.engine.run_tree import MAX_EXPORTED, ROOT, RunContext, run_variables
+from infraxys.spec.names import is_exportable
 
 CONFIG_TYPE = "DOCKER-CONFIG"  # the type of variables that hold the credentials of registries
 DEFAULT_REGISTRY = "docker.io"
@@ -69,23 +71,23 @@ class ImageRules:
         return Image(reference, step.pull_policy or self.pull_policy)
 
 
-def no_credentials(run: RunContext) -> Secrets:
-    """Know of no registries."""
-    del run
-    return ()
+def registry_secrets(run: RunContext) -> Secrets:
+    """Give the run's variables of the type for registries: those that are saved to its folder."""
+    variables: Iterable[Any] = getattr(run, "variables", ())
+    return [(one.name, one.value) for one in variables if (one.file or "").startswith(f"{CONFIG_TYPE}/")]
 
 
 class Images:
     """How steps with an image of their own are executed: by `backend`, as the rules say.
 
-    `secrets` gives the variables of a run that hold registries' credentials, in Docker's format (`CONFIG_TYPE`).
+    `secrets` gives the variables of a run that hold registries' credentials, in Docker's format.
     """
 
     def __init__(
         self,
         backend: Backend | None = None,
         rules: ImageRules | None = None,
-        secrets: Callable[[RunContext], Secrets] = no_credentials,
+        secrets: Callable[[RunContext], Secrets] = registry_secrets,
     ) -> None:
         self._backend, self._rules, self._secrets = backend, rules or ImageRules(), secrets
 
@@ -140,7 +142,11 @@ def command_of(step: PlannedStep, run: RunContext) -> tuple[tuple[str, ...], Map
         or not all(isinstance(word, str) and "\0" not in word for word in words)
     ):
         raise StartFailed('its custom command begins with "[" and is not a JSON list of texts')
-    variables = {**step.attributes, **step.variables, **run_variables(step, run)}
+    given: Iterable[Any] = getattr(run, "variables", ())
+    exported = {
+        one.name: one.value for one in given if one.is_exported and not one.is_secret and is_exportable(one.name)
+    }
+    variables = {**exported, **step.attributes, **step.variables, **run_variables(step, run)}
     plain = {name: value.replace("\0", "") for name, value in variables.items() if len(value) < MAX_EXPORTED}
     return tuple(words), plain
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 from infraxys.engine.evaluate import AttributeFailed
 from infraxys.engine.hosts import TemplateProblem
@@ -154,6 +155,10 @@ def _plan_step(
         "instance_id": instance.id,
         "instance_label": instance.label,
         "action_label": action.caption,
+        "module_branch_path_url_encoded": quote(str(environment.path), safe=""),
+        "environment_db_id": environment.id,
+        "container_db_id": container.id,
+        "instance_db_id": instance.id,
     }
     return PlannedStep(
         id=step_id,
@@ -165,7 +170,7 @@ def _plan_step(
         directory=f"{environment.directory}/{container.directory}/{instance.directory}",
         attributes=attributes,
         variables=variables,
-        modules=enabled_modules(world, instance, action.owner),
+        modules=() if action.slot.file.is_quick_runner else enabled_modules(world, instance, action.owner),
         timeout_seconds=action.slot.file.timeout_seconds,
         is_quick=action.slot.file.is_quick_runner,
         image=action.slot.file.docker_image.strip(),

@@ -217,14 +217,15 @@ class _Generator:
                     yield _Job(slot, instance, instance, instance.container, self._instance_path(instance, slot))
                 else:
                     wide.append((slot, instance))
-        shared = [
-            (slot, view)
+        imposed = self.environment.imposed
+        first = [found for container in imposed for found in shared_files(container)]
+        last = [
+            found
             for container in self.environment.included
-            for view in container.instances()
-            for slot in view.packet.files.values()
-            if slot.file.save_with not in {"CURRENT INSTANCE", "CURRENT CONTAINER", "CURRENT ENVIRONMENT"}
+            if container not in imposed
+            for found in shared_files(container)
         ]
-        for slot, instance in [*wide, *shared]:
+        for slot, instance in [*first, *wide, *last]:
             yield from self._wide_jobs(slot, instance)
 
     def _wide_jobs(self, slot: FileSlot, owner: InstanceView) -> Iterator[_Job]:
@@ -404,6 +405,14 @@ class _Replay:
                 return InstanceContext(owner.view, container.view, self.scope)
             return None
         return self.objects.get(key)
+
+
+def shared_files(container: ContainerView) -> Iterator[tuple[FileSlot, InstanceView]]:
+    """Give the files of an included container that are written in the environments that see it."""
+    for view in container.instances():
+        for slot in view.packet.files.values():
+            if slot.file.save_with not in {"CURRENT INSTANCE", "CURRENT CONTAINER", "CURRENT ENVIRONMENT"}:
+                yield slot, view
 
 
 class IncludeFailed(Exception):  # noqa: N818 - reads as what happened

@@ -3,15 +3,15 @@
 import json
 import os
 import shlex
-import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infraxys.engine.backends.host import remove_tree
-from infraxys.engine.plan import PlannedStep
+from infraxys.engine.plan import PlannedModule, PlannedStep
+from infraxys.engine.preparation import preparation
 
 ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
 MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a longer variable in its environment
@@ -22,6 +22,7 @@ class RunContext:
     """What a step gets from its run. `argument` is the JSON text, byte for byte as it was given.
 
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts.
+    `overrides` are variables that win over attributes and properties.
     """
 
     run_id: str
@@ -30,49 +31,102 @@ class RunContext:
     user_full_name: str
     grants: tuple[str, ...]
     teams: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
     is_interactive: bool = False
     workflow_name: str | None = None
     timeout_seconds: float | None = None
     rest_endpoint: str | None = None
     token: str | None = None
+    project_name: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
-def lay_out(folder: Path, environment: Path, step: PlannedStep, run: RunContext) -> None:
+def lay_out(
+    folder: Path,
+    environment: Path,
+    step: PlannedStep,
+    run: RunContext,
+    modules: Sequence[tuple[PlannedModule, Path]] = (),
+) -> None:
     """Write the step's own part of the tree: `system` (shown read-only) and `instance` (its private copy). Blocks.
 
-    `environment` is the folder of the rendered environment. Raises OSError.
+    `environment` is the folder of the rendered environment, `modules` are those enabled, with their folders. Raises
+    OSError.
     """
-    custom = folder / "system" / "custom"
-    custom.mkdir(parents=True)
+    system, instance = f"{folder}/system", f"{folder}/instance"
+    for path in (str(folder), system, f"{system}/custom"):
+        make_folder(path)
     user = {
         "username": run.user_name,
         "full_name": run.user_full_name,
         "grants": list(run.grants),
         "teams": list(run.teams),
-        "projects": [],
+        "projects": list(run.projects),
     }
-    exports = shell_exports(step.attributes) + shell_exports({**step.variables, **run_variables(step, run)})
-    write(custom / "arguments.json", run.argument)
-    write(folder / "system" / "current_user.json", json.dumps(user).encode())
-    write(folder / "system" / "grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
-    write(folder / "system" / "environment.sh", exports.encode(errors="replace"))
+    variables = {**step.variables, **run_variables(step, run)}
+    exports = shell_exports(variables)
+    if step.image:  # nothing is prepared there, and any shell can read this
+        exports = shell_exports({**step.attributes, **variables})
+    elif not step.is_quick:
+        attributes = {name: value for name, value in step.attributes.items() if name not in variables}
+        exports += preparation(ROOT, Path(environment), step, modules, shell_exports(attributes), run.overrides)
+    write(f"{system}/custom/arguments.json", run.argument)
+    write(f"{system}/current_user.json", json.dumps(user).encode())
+    write(f"{system}/grants", "".join(f"{grant}\n" for grant in run.grants).encode(errors="replace"))
+    write(f"{system}/environment.sh", exports.encode(errors="replace"))
+    if run.overrides:
+        make_folder(f"{folder}/run_overrides")
+        lines = [f"{as_variable(name)}={escape_property(value)}\n" for name, value in run.overrides.items()]
+        write(f"{folder}/run_overrides/override.auto_properties", "".join(lines).encode(errors="replace"))
     if run.token is not None:
-        write(folder / "system" / "token", run.token.encode())
+        write(f"{system}/token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
-        write(folder / "system" / "rest_client.json", json.dumps(client).encode())
-    (folder / "system" / "has_grant").symlink_to(f"{ROOT}/core/has_grant")
-    instance = folder / "instance"
-    shutil.copytree(environment / step.directory, instance, symlinks=True)
-    for path in instance.rglob("*"):
-        path.chmod(path.stat().st_mode | 0o200)
-    for path in (folder.parent, folder, folder / "system", custom, instance):  # whatever the umask of the server
-        path.chmod(0o755)
+        write(f"{system}/rest_client.json", json.dumps(client).encode())
+    os.symlink(f"{ROOT}/core/has_grant", f"{system}/has_grant")  # noqa: PTH211 - as below
+    copy_rendered(f"{environment}/{step.directory}", instance)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file that actions may read, whatever the umask of the server."""
-    path.write_bytes(data)
-    path.chmod(0o444)
+def as_variable(name: str) -> str:
+    """Give the variable that a named argument sets."""
+    return name.replace("-", "_").lower()
+
+
+def escape_property(value: str) -> str:
+    """Write a value as `export_file` of the core library reads it from a file of properties."""
+    return value.replace("\\", "\\\\").replace("\r\n", "\n").replace("\n", "{CARRIAGE_RETURN}").replace("\0", "")
+
+
+# Plain calls of the system: this is done for every step, and pathlib and shutil cost more than the disk.
+
+
+def make_folder(path: str) -> None:
+    """Make a new folder that actions may see, whatever the umask of the server."""
+    os.mkdir(path)  # noqa: PTH102 - see above
+    os.chmod(path, 0o755)  # noqa: PTH101, S103 - see above; no secret is in it
+
+
+def write(path: str | Path, data: bytes, mode: int = 0o444) -> None:
+    """Write a new file that actions may read, whatever the umask of the server."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def copy_rendered(source: str, target: str) -> None:
+    """Copy the files of a rendered folder, all of them plain, so that their owner may change them."""
+    make_folder(target)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                copy_rendered(entry.path, f"{target}/{entry.name}")
+            else:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                write(f"{target}/{entry.name}", Path(entry.path).read_bytes(), stat.S_IMODE(mode) | 0o200)
 
 
 def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
@@ -92,11 +146,16 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         "THREAD_NUMBER": "1",
         "thread_number": "1",
         "ON_PROVISIONING_SERVER": "true",
+        "EXECUTING_PIPELINE": "false",
+        "provisioning_server": "localhost",
+        "provisioning_server_docker_image": "",
+        "project_name": run.project_name,
     }
     if run.workflow_name is not None:
         variables["WORKFLOW"] = run.workflow_name
     if run.rest_endpoint is not None:
         variables["INFRAXYS_REST_ENDPOINT"] = run.rest_endpoint
+        variables["infraxys_request_url"] = run.rest_endpoint.partition("/api/")[0]
     return variables
 
 
@@ -114,15 +173,13 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove a step's folder, and the run's when it was the last one. Links are removed, never followed. Blocks."""
+    """Remove a step's folder. Links are removed, never followed. Blocks."""
     with suppress(OSError, RecursionError):
         remove_tree(folder)
     with suppress(OSError):
         if folder.exists():
             flatten(folder)
             remove_tree(folder)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def flatten(folder: Path) -> None:

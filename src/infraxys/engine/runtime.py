@@ -14,6 +14,7 @@ from infraxys.engine.images import Images
 from infraxys.engine.logs import LogWriter
 from infraxys.engine.materialise import EnvironmentStore
 from infraxys.engine.plan import Plan, PlannedModule, PlannedStep
+from infraxys.engine.preparation import CORE_PLACE, copy_core, is_core
 from infraxys.engine.run_tree import ROOT, RunContext, clear, lay_out, write
 from infraxys.engine.status import Status
 
@@ -128,10 +129,7 @@ class StepRuntime:
             remove_tree(folder)
             folder.mkdir(parents=True)
             folder.chmod(0o755)
-        for file in resources.files("infraxys.core").iterdir():
-            if file.is_file() and not file.name.endswith(".py"):
-                (self._core / file.name).write_bytes(file.read_bytes())
-                (self._core / file.name).chmod(0o755)
+        copy_core(resources.files("infraxys.core"), self._core)
         if self._certificates is not None:
             write(self._core / CA_FILE, self._certificates)
         # Where clients of the API look for endpoint and token; each run has its own behind the link.
@@ -143,13 +141,13 @@ class StepRuntime:
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
-        folder = self._runs / run.run_id / str(index)
+        folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
             acquired = True
-            lay_out(folder, environment, step, run)
+            lay_out(folder, environment, step, run, modules)
             action = self._spec(folder, environment, plan, step, run, modules)
             if step.image:
                 action = self._images.adapt(action, step, run)
@@ -263,6 +261,7 @@ class StepRuntime:
             *(Mount(path, f"{ROOT}/modules/{module.path.directory}") for module, path in modules),
             Mount(environment / directory, f"{ROOT}/environments/{directory}"),
             Mount(folder / "instance", f"{ROOT}/environments/{step.directory}", writable=True),
+            *_further_mounts(folder, run, modules),
         ]
         return ActionSpec(
             run_id=run.run_id,
@@ -280,6 +279,19 @@ class StepRuntime:
 def time_limit(step: PlannedStep, run: RunContext) -> float:
     """Give the seconds that a step may take: its own, or fewer if the run says so."""
     return min(step.timeout_seconds, run.timeout_seconds or step.timeout_seconds)
+
+
+def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:
+    """Give what only few runs have."""
+    mounts = []
+    if run.overrides and (folder / "run_overrides").exists():
+        mounts.append(Mount(folder / "run_overrides", f"{ROOT}/run_overrides"))
+    places = {module.path.directory for module, _ in modules}
+    for module, path in modules:
+        if CORE_PLACE not in places and is_core(module, path):
+            places.add(CORE_PLACE)
+            mounts.append(Mount(path, f"{ROOT}/modules/{CORE_PLACE}"))
+    return mounts
 
 
 async def end_now(execution: Execution | None) -> None:

@@ -4,7 +4,7 @@ Nothing is rendered here. A `World` belongs to one set of commits and never chan
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -151,6 +151,8 @@ class EnvironmentView:
     problems: list[Problem] = field(default_factory=list)
     # Containers of other environments that the project includes: seen by velocity names and scoped attributes.
     included: list[ContainerView] = field(default_factory=list)
+    # Those of them that the environment cannot override: what they have counts before its own.
+    imposed: list[ContainerView] = field(default_factory=list)
     by_velocity_name: dict[str, InstanceView] = field(default_factory=dict)
 
     @property
@@ -208,22 +210,31 @@ class World:
             self._environments[environment_id] = view
         return view
 
-    def include(self, environment_id: str, containers: Iterable[ContainerView]) -> None:
+    def include(
+        self, environment_id: str, containers: Iterable[ContainerView], imposed: Container[str] = frozenset()
+    ) -> None:
         """Show containers of other environments to one of the root, before it is generated. Raises KeyError.
 
         Their velocity names and scoped attributes are seen there, and their widely saved files are written there; what
         the environment has itself counts first: of a container that it has itself, another copy is not included.
+        Those with an id in `imposed` count before what the environment has.
         """
+        self._environments.pop(environment_id, None)  # what was included before is not any more
         view = self.environment(environment_id)
         known = {container.id for container in view.containers}
-        view.included = []
         for container in containers:
             if container.id not in known:
                 known.add(container.id)
                 view.included.append(container)
-        for container in view.included:
+        view.imposed = [container for container in view.included if container.id in imposed]
+        for container in reversed(view.imposed):
             for instance in container.instances():
-                name_instance(view, instance)
+                if instance.model.velocity_name:
+                    view.by_velocity_name[instance.model.velocity_name] = instance
+        for container in view.included:
+            if container.id not in imposed:
+                for instance in container.instances():
+                    name_instance(view, instance)
 
     def includes(self, environment_id: str) -> bool:
         """Whether an environment sees containers of others."""

@@ -114,6 +114,8 @@ class RawPath:
             raw = scope.get("raw_path") or scope["path"].encode()
             try:
                 scope["path"] = checked_path(raw.partition(b"?")[0])
+                if b"%00" in scope["query_string"]:
+                    raise BadRequest("a parameter holds a NUL character, which nothing has in its name")
             except Problem as problem:
                 await problem_response(problem, "")(scope, receive, send)
                 return

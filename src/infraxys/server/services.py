@@ -27,7 +27,9 @@ from infraxys.server.auth import run_tokens, setup
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
 from infraxys.server.auth.openid.service import OpenId
+from infraxys.server.auth.places import Place
 from infraxys.server.auth.rate_limits import RateLimits
+from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.tokens import TokenKey
 from infraxys.server.backends import make_backend, make_images, start_clearing
 from infraxys.server.catalog.catalog import Catalog
@@ -79,6 +81,7 @@ class Services:
     async def start(self) -> None:
         """Bring everything up. Raises BackendUnavailable, DatabaseUnavailable and NewerSchema."""
         settings, folder = self.settings, self.folder
+        backend = asyncio.create_task(asyncio.to_thread(make_backend, settings, folder))  # takes longest
         await asyncio.to_thread(migrate, self.database)
         key = self._key = TokenKey(folder.keys / "tokens.key")
         idle = timedelta(seconds=settings.session_idle)
@@ -89,7 +92,9 @@ class Services:
             rate_limits=self.rate_limits,
             session_idle=idle,
         )
-        self.access = AccessControl(self.database)
+        self.access = AccessControl(self.database, requires_team=settings.requires_team)
+        await self.access.refresh()
+        self._access_watch = asyncio.create_task(self.access.watch())
         self.accounts = Accounts(
             self.database, key, session_idle=idle, session_lifetime=timedelta(seconds=settings.session_lifetime)
         )
@@ -104,10 +109,11 @@ class Services:
             allow_private=settings.allows_private_hosts,
             timeout=settings.git_timeout,
         )
-        self.catalog = Catalog(self.store.snapshot, self.store.branch_of)
+        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
         if settings.mode == "server":
             self.setup_link = await self.database.awrite(setup.create_link)
+        self.backend = await backend
         await self._start_execution()
         await self.modules.load()
         await self._register_example()
@@ -129,7 +135,6 @@ class Services:
 
     async def _start_execution(self) -> None:
         settings, folder = self.settings, self.folder
-        self.backend = await asyncio.to_thread(make_backend, settings, folder)
         backend = self.backend
         self.images = make_images(settings, folder, backend)
         runtime = StepRuntime(
@@ -187,6 +192,9 @@ class Services:
         """End every action of this process: its runs may belong to others by now."""
         self.runs.execution.stop_all()
 
+    def _included_in(self, place: Place) -> tuple[IncludedContainer, ...]:
+        return self.access.policy.included_in(place.module, place.branch, place.environment_id)
+
     def _export(self, module: PlannedModule) -> Path:
         try:
             return self.store.export(module.path.module, module.commit)
@@ -223,6 +231,7 @@ class Services:
         await self.runtime.close()
         self.runs.close()
         await asyncio.to_thread(self._reaper.stop)
+        self._access_watch.cancel()
         if self.openid is not None:
             await self.openid.watch.stop()
         await self.refusals.flush()
@@ -231,7 +240,9 @@ class Services:
 
 
 def rest_endpoint(settings: Settings) -> str:
-    """Give where actions reach the API, on this host."""
+    """Give where actions reach the API: on this host, or by the name that a given certificate is for."""
+    if settings.tls_cert is not None and settings.public_url is not None:
+        return f"{settings.public_url.rstrip('/')}{API}"
     scheme = "http" if settings.no_tls else "https"
     everywhere = {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared
     host = "localhost" if settings.host in everywhere else settings.host

@@ -64,6 +64,7 @@ class Settings(OpenIdOptions):
     body_seconds: float = Field(default=30.0, gt=0)
     log_limit: int = Field(default=2 * 1024**3, ge=1024)
     extra_read_only: str = ""
+    requires_team: bool = False
     session_idle: float = Field(default=12 * 3600, ge=60, le=365 * 86400)
     session_lifetime: float = Field(default=7 * 86400, ge=60, le=365 * 86400)
     trusted_proxies: str = ""

@@ -109,3 +109,12 @@ def test_warnings_alone_are_exit_code_0(tmp_path: Path) -> None:
 def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
     assert check(tmp_path / "nothing").returncode == 2
     assert check(tmp_path, "--format", "xml").returncode == 2
+
+
+def test_finds_packets_that_are_named_by_their_id_only(tmp_path: Path) -> None:
+    texts = {"packets/Tool/files/one.sh": "echo $port\n", "packets/Tool/files/two.sh": "two\n"}
+    good = json.loads(json.dumps({**FILES, **texts}).replace('"packetName": "Tool"', '"packetId": "p-Tool"'))
+    assert good != {**FILES, **texts}
+    done = check(write(tmp_path, good))
+    assert done.returncode == 0, done.stdout
+    assert "1 actions: 0 errors, " in done.stdout

@@ -13,6 +13,7 @@ from dbos import DBOS
 
 from factories.durable import plan, release
 from infraxys.durable import engine as engine_module
+from infraxys.durable import storage
 from infraxys.durable.engine import QUEUE
 
 
@@ -317,3 +318,14 @@ def test_many_runs_are_asked_for_at_once(start_engine, tmp_path):
     running.engine.submit(plan(tmp_path, "r", "ok"))
     running.events.wait("finished")
     assert running.engine.knows([*(f"x{number}" for number in range(1000)), "r"]) == {"r"}
+
+
+def test_inserts_are_compiled_once_and_runs_go_on_without_the_private_part_too(start_engine, tmp_path, monkeypatch):
+    running = start_engine()
+    assert running.engine._dbos._sys_db._execute_prepared.__module__ == storage.__name__
+    running.engine.stop(0)
+    monkeypatch.setattr(engine_module, "keep_statements", lambda _: None)
+    running = start_engine()
+    assert running.engine._dbos._sys_db._execute_prepared.__module__ != storage.__name__
+    running.engine.submit(plan(tmp_path, "a", "ok"))
+    running.events.wait("finished", 1)

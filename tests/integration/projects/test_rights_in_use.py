@@ -231,7 +231,8 @@ class TestStarters:
         custom, name = make.custom(project, "Deploy to production"), "Deploy to production"
         other = make.custom(make.project())
         team = make.team(project, ["action.execute", custom])
-        user = make.user(team, make.team(make.project(), ["run.cancel", other]))
+        seen = make.project()
+        user = make.user(team, make.team(make.project(), ["run.cancel", other]), make.team(seen, ["project.list"]))
         asked = ["action.execute", custom, name, "run.cancel", other, "run.list", "*", ".*", "", "a\nb"]
         path = f"/instance/{SECURE}/{INSTANCE}/files/grants.py/execute"
         body = {"argument": {"grants": asked}}
@@ -239,9 +240,13 @@ class TestStarters:
         assert {grant for grant, answer in found["has"].items() if answer == "true"} == {"action.execute", custom, name}
         assert set(found["grants"]) == {"action.execute", custom, name}
         assert found["teams"] == [team]
+        assert found["projects"] == [
+            access_server.ask("GET", f"/projects/{seen}", access_server.everything).json()["name"]
+        ]
         narrow = json.loads(access_server.ask("POST", path, make.token(user, ["action.execute"]), body).json()["log"])
         assert narrow["grants"] == ["action.execute"]
         everything = json.loads(access_server.ask("POST", path, access_server.everything, body).json()["log"])
+        assert set(found["projects"]) < set(everything["projects"])
         assert everything["has"]["run.cancel"] == everything["has"][other] == "true"
 
     def test_g2_a_run_that_waited_starts_only_with_the_rights_of_now(self, narrow_server: AccessServer) -> None:

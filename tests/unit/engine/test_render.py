@@ -316,6 +316,33 @@ class TestIncludedContainers:
         assert [path.split("/", 1)[1] for path in paths if path.endswith("/wide")] == ["web/container.auto/wide"]
         assert [(item.code, item.severity) for item in generation.problems] == [("duplicate_velocity_name", "warning")]
 
+    def test_count_before_the_environment_s_own_where_they_cannot_be_overridden(self) -> None:
+        files = {
+            **self.FILES,
+            **packet(
+                "Own",
+                files={"wide": "own"},
+                attributes=[attribute("region", "us", scope="Environment")],
+                declared=[template("wide", saveWith="EVERY CONTAINER")],
+            ),
+            **environment(instance("vpc2", "Own"), instance("i", "P"), instance("other", "P"), name="prod"),
+        }
+        for imposed, region, wide in ((False, "us", "own"), (True, "eu", "web")):
+            made = world(snapshot(files))
+            containers = made.environment("e-shared").containers
+            made.include("e-prod", containers, {item.id for item in containers} if imposed else frozenset())
+            made_files = texts(generate(made, "e-prod"))
+            assert made_files["x"].startswith(f"eu {region} ")
+            assert made_files["wide"] == wide
+
+    def test_are_gone_when_they_are_not_included_any_more(self) -> None:
+        made = world(snapshot(self.FILES))
+        made.include("e-prod", made.environment("e-shared").containers)
+        assert made.includes("e-prod")
+        made.include("e-prod", [])
+        assert not made.includes("e-prod")
+        assert "vpc" not in made.environment("e-prod").by_velocity_name
+
     def test_are_not_seen_without_being_included(self) -> None:
         assert not render(self.FILES).is_complete
 

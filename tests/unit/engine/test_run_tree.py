@@ -78,7 +78,7 @@ def test_everything_is_readable_for_the_action_whatever_the_umask(tmp_path: Path
     script.chmod(0o555)
     (script.parent / "sub" / "data").write_text("data")
     (script.parent / "sub" / "data").chmod(0o444)
-    folder = tmp_path / "runs" / "run-1" / "0"
+    folder = tmp_path / "run-1-0"
     lay_out(folder, environment, make_plan({"run.sh": "true"}).steps[0], make_context(argument=b'{"a": 1}'))
 
     modes = {
@@ -91,28 +91,25 @@ def test_everything_is_readable_for_the_action_whatever_the_umask(tmp_path: Path
         "system/current_user.json": 0o444, "system/environment.sh": 0o444,
         "instance": 0o755, "instance/run.sh": 0o755, "instance/sub": 0o755, "instance/sub/data": 0o644,
     }  # fmt: skip
-    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert (folder / "system" / "custom" / "arguments.json").read_bytes() == b'{"a": 1}'
     assert json.loads((folder / "system" / "current_user.json").read_text())["username"] == "ann"
 
 
-def test_clearing_follows_no_link_and_removes_the_run_with_its_last_step(tmp_path: Path) -> None:
+def test_clearing_follows_no_link(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
-    for step in ("0", "1"):
-        (tmp_path / "run" / step / "instance").mkdir(parents=True)
-        (tmp_path / "run" / step / "instance" / "link").symlink_to(outside)
-    clear(tmp_path / "run" / "0")
-    assert (tmp_path / "run" / "1").exists()
-    clear(tmp_path / "run" / "1")
-    assert not (tmp_path / "run").exists()
+    (tmp_path / "run-0" / "instance").mkdir(parents=True)
+    (tmp_path / "run-0" / "instance" / "link").symlink_to(outside)
+    clear(tmp_path / "run-0")
+    assert not (tmp_path / "run-0").exists()
     assert (outside / "kept").read_text() == "kept"
 
 
 def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
-    top = tmp_path / "run" / "0"
-    top.mkdir(parents=True)
+    top = tmp_path / "run-0"
+    top.mkdir()
     place = os.open(top, os.O_RDONLY)
     for _ in range(1200):
         os.mkdir("deep-folder", dir_fd=place)
@@ -122,8 +119,8 @@ def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
     os.symlink("/", "root", dir_fd=place)
     os.close(place)
     clear(top)
-    assert not (tmp_path / "run").exists()
+    assert not top.exists()
 
 
 def test_clearing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
-    clear(tmp_path / "run" / "0")
+    clear(tmp_path / "run-0")

@@ -19,6 +19,10 @@ from infraxys.server.tls import self_signed
         ({"host": "::", "no_tls": True, "port": 80}, "http://localhost:80/api/v1"),
         ({"host": "192.0.2.1"}, "https://192.0.2.1:8444/api/v1"),
         ({"host": "2001:db8::1"}, "https://[2001:db8::1]:8444/api/v1"),
+        (
+            {"tls_cert": "/c.pem", "tls_key": "/k.pem", "public_url": "https://ops.example.com/"},
+            "https://ops.example.com/api/v1",
+        ),
     ],
 )
 def test_the_endpoint_is_where_the_server_listens(given: dict[str, Any], endpoint: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import itertools
 import os
 import signal
 import time
@@ -57,7 +56,6 @@ HINTS = {  # what is said: how to mend it
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
 NICENESS = 5
-SMALL_TREE = 32  # entries that are handed over without a change of thread
 
 
 class BubblewrapBackend:
@@ -155,7 +153,6 @@ class BubblewrapBackend:
             self._give_slot(slot)
             raise StartFailed("the sandbox is not prepared, or was closed")
         try:
-            await self._hand_over(action, slot)
             loop = asyncio.get_running_loop()
             process, ends = await loop.run_in_executor(self._spawning, self._spawn, facts, program, action, slot)
         except BaseException as error:
@@ -176,18 +173,6 @@ class BubblewrapBackend:
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
 
-    async def _hand_over(self, action: ActionSpec, slot: int) -> None:
-        """Give the sources of writable mounts to the slot's account; large trees in a thread."""
-        uid, gid = self.accounts.uid(slot), self.accounts.gid
-        if uid is not None and gid is not None:
-            for mount in action.mounts:
-                if not mount.writable or mount.source.lstat().st_uid == uid:
-                    continue
-                if is_small(mount.source):
-                    hand_over(mount.source, uid, gid)
-                else:
-                    await asyncio.to_thread(hand_over, mount.source, uid, gid)
-
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""
         check_environment(action.environment)
@@ -207,6 +192,9 @@ class BubblewrapBackend:
             seccomp, stdin, stdout, stderr, status, gate = theirs
             uid, gid = self.accounts.uid(slot), self.accounts.gid
             if uid is not None and gid is not None:
+                for mount in action.mounts:
+                    if mount.writable:
+                        hand_over(mount.source, uid, gid)
                 for pipe in (stdin, stdout, stderr):
                     os.fchown(pipe, uid, gid)  # else the action could not open /dev/stdout and its like
             passed = (seccomp, status, gate)
@@ -292,13 +280,6 @@ class BubblewrapBackend:
                 group.remove()
         if program is not None:
             program.close()
-
-
-def is_small(tree: Path) -> bool:
-    """Whether there are few entries and no folders in a folder."""
-    with os.scandir(tree) as entries:
-        first = list(itertools.islice(entries, SMALL_TREE))
-    return len(first) < SMALL_TREE and not any(entry.is_dir(follow_symlinks=False) for entry in first)
 
 
 def find_sandboxes(work: Path) -> list[int]:

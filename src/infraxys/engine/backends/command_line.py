@@ -12,6 +12,7 @@ SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 VAR_TMP_BYTES = 16 * 1024 * 1024
 RUN_BYTES = 1024 * 1024
 INFRAXYS_ROOT = "/tmp/infraxys"  # noqa: S108 - the fixed path inside the sandbox
+SSH_FOLDERS = ("", "/keys", "/generated.d")  # the bootstrap would have to start a program to make them
 SYSTEM_FOLDERS = ("usr", "bin", "sbin", "lib", "lib64", "etc", "proc", "dev", "sys")
 # Joins the control groups named before "--", sets the limits that they do not cover (0 is none), becomes the rest.
 # dash spells the limit of processes -p, other shells -u. When the host's memory runs out, actions go before the server.
@@ -98,6 +99,7 @@ def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descripto
         *("--remount-ro", "/dev"),
         *_tmpfs("/tmp", "1777", limits.tmp_bytes),  # noqa: S108 - inside the sandbox
         *_tmpfs("/root", "0700", limits.home_bytes),
+        *(word for folder in SSH_FOLDERS for word in ("--perms", "0700", "--dir", f"/root/.ssh{folder}")),
         *_tmpfs("/var/tmp", "1777", VAR_TMP_BYTES),  # noqa: S108 - inside the sandbox
         *_tmpfs("/run", "0755", RUN_BYTES),
         *_binds(Mount(path, str(path)) for path in facts.extra_read_only),

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import timestamp, utc_now
 from infraxys.server.audit.origin import Origin, current
+from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import audit_records
 
 OK, FAILED, REFUSED = "ok", "failed", "refused"
@@ -36,7 +37,7 @@ _CHECKPOINT = re.compile(r"(\d{1,18}):([0-9a-f]{64})\Z")
 _table = audit_records.c
 _LAST = sa.select(_table.sequence, _table.hash).order_by(_table.sequence.desc()).limit(1)
 _LOCK = sa.text(f"SELECT pg_advisory_xact_lock({LOCK})")
-_INSERT = audit_records.insert()
+_PREPARED_LAST, _INSERT = Prepared(_LAST), Prepared(audit_records.insert())
 _AFTER = (
     sa.select(audit_records)
     .where(_table.sequence > sa.bindparam("after"))
@@ -91,9 +92,10 @@ def record(
     who = origin or current()
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyhow
         connection.execute(_LOCK)
-    last = connection.execute(_LAST).first()
+    last = _PREPARED_LAST.first(connection)
+    sequence, previous = last or (0, GENESIS)
     row = {
-        "sequence": 1 if last is None else last.sequence + 1,
+        "sequence": sequence + 1,
         "at": utc_now(),
         "action": action,
         "target": clean(target, MAX_TARGET),
@@ -107,8 +109,8 @@ def record(
         "request_id": who.request_id,
         "details": canonical(clean_details(details)),
     }
-    row["hash"] = seal(row, GENESIS if last is None else last.hash)
-    connection.execute(_INSERT, row)
+    row["hash"] = seal(row, previous)
+    _INSERT.change(connection, row)
 
 
 def action_of(operation_id: str) -> str:

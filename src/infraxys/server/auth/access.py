@@ -4,8 +4,10 @@ Every change of projects, teams and grants raises one number in its transaction.
 with the caller's teams, so that several servers agree without telling one another.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,15 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.server.audit.trail import record
-from infraxys.server.auth.grants import ADMINISTER
-from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, Policy, Rights, Team
+from infraxys.server.auth.grants import ADMINISTER, ALL_GRANTS, LOGIN
+from infraxys.server.auth.rights import EMPTY, ROOT, Attachment, CustomGrant, IncludedContainer, Policy, Rights, Team
 from infraxys.server.auth.subject import Subject
-from infraxys.server.db.engine import Database
+from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.tables import (
     access_state,
     container_protections,
     custom_grants,
     openid_accounts,
+    project_containers,
     project_environments,
     projects,
     team_grants,
@@ -29,11 +32,14 @@ from infraxys.server.db.tables import (
     teams,
     users,
 )
+from infraxys.server.errors import Forbidden
 
 T = TypeVar("T")
+WATCH_SECONDS = 5.0
 _TEAMS = sa.select(access_state.c.version, team_members.c.team_id).select_from(
     access_state.outerjoin(team_members, team_members.c.user_id == sa.bindparam("user_id"))
 )
+_VERSION = sa.select(access_state.c.version)
 _RAISE = access_state.update().values(version=access_state.c.version + 1)
 _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_administrator).where(
     users.c.id == sa.bindparam("user_id"), users.c.disabled_at.is_(None)
@@ -43,18 +49,41 @@ _USER = sa.select(users.c.id, users.c.name, users.c.display_name, users.c.is_adm
 class AccessControl:
     """Gives callers their rights. Threads may share it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, requires_team: bool = False) -> None:
         self.database = database
+        self._requires_team = requires_team
         self._policy = EMPTY
 
+    @property
+    def policy(self) -> Policy:
+        """Everything that decides, as it was when this process looked last."""
+        return self._policy
+
+    async def refresh(self) -> None:
+        """Look whether another server has changed what decides."""
+        version = await self.database.aread(lambda connection: connection.execute(_VERSION).scalar_one())
+        if version != self._policy.version:
+            self._policy = await self.database.aread(load_policy)
+
     async def with_rights(self, subject: Subject) -> Subject:
-        """Give a caller with the rights that it has now."""
+        """Give a caller with the rights that it has now. Raises Forbidden for one who may not use the server."""
         if subject.has_everything:
             return subject
         version, mine = await self.database.alookup(lambda connection: teams_of(connection, subject.user_id))
         if version != self._policy.version:
             self._policy = await self.database.aread(load_policy)
-        return replace(subject, rights=Rights(self._policy, mine))
+        rights = Rights(self._policy, mine)
+        is_let_in = subject.is_administrator or not self._requires_team or rights.grants_on(ROOT) & {LOGIN, ALL_GRANTS}
+        if not is_let_in:
+            raise Forbidden(LOGIN)  # whatever the scopes of its token
+        return replace(subject, rights=rights)
+
+    async def watch(self) -> None:
+        """Keep looking, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(DatabaseUnavailable):
+                await self.refresh()
 
     async def view(self, subject: Subject, work: Callable[[Connection, Subject], T]) -> T:
         """Read with rights as of the same moment, whoever calls."""
@@ -68,7 +97,10 @@ class AccessControl:
             _, mine = teams_of(connection, subject.user_id)
             return work(connection, replace(subject, rights=Rights(load_policy(connection), mine)))
 
-        return await self.database.awrite(write)
+        try:
+            return await self.database.awrite(write)
+        finally:
+            await self.refresh()
 
     def starter(self, connection: Connection, user_id: str, scopes: frozenset[str] | None) -> Subject | None:
         """Give somebody who started a run earlier, with the rights of now; None for an account that is gone."""
@@ -98,10 +130,11 @@ def lock(connection: Connection) -> None:
 
 def load_policy(connection: Connection) -> Policy:
     """Read everything that decides. The version is read first: what is read with it is never older."""
-    version = connection.execute(sa.select(access_state.c.version)).scalar_one()
+    version = connection.execute(_VERSION).scalar_one()
     parents: dict[str, str | None] = {ROOT: None}
-    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id)):
-        parents[row.id] = row.parent_id
+    names = {}
+    for row in connection.execute(sa.select(projects.c.id, projects.c.parent_id, projects.c.name)):
+        parents[row.id], names[row.id] = row.parent_id, row.name
     attachments: dict[tuple[str, str], list[Attachment]] = {}
     for row in connection.execute(sa.select(project_environments)):
         attachment = Attachment(row.project_id, row.branch, bool(row.is_prefix))
@@ -113,6 +146,12 @@ def load_policy(connection: Connection) -> Policy:
     protected: dict[tuple[str, str, str], set[str]] = {}
     for row in connection.execute(sa.select(container_protections)):
         protected.setdefault((row.module, row.environment_id, row.container_id), set()).add(row.grant_id)
+    containers: dict[str, list[IncludedContainer]] = {}
+    for row in connection.execute(sa.select(project_containers).order_by(project_containers.c.id)):
+        item = IncludedContainer(
+            row.module, row.branch, row.environment_id, row.container_id, bool(row.allow_overrides)
+        )
+        containers.setdefault(row.project_id, []).append(item)
     return Policy(
         version=version,
         parents=parents,
@@ -121,6 +160,8 @@ def load_policy(connection: Connection) -> Policy:
         given=given,
         custom=custom,
         protected={key: frozenset(value) for key, value in protected.items()},
+        containers={key: tuple(value) for key, value in containers.items()},
+        names=names,
     )
 
 

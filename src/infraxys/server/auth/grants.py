@@ -6,12 +6,15 @@ from collections.abc import Iterable
 ALL_GRANTS = "*"  # what administrators have
 # Held by the members of a project's administrators team only: everything in the project and below.
 ADMINISTER = "project.administer"
+# Asked for on the root project, of everybody but administrators, where the server is set so.
+LOGIN = "server.login"
 # Every grant that routes may ask for, with what it allows.
 GRANTS = {
     "module.list": "see registered modules",
     "module.create": "register modules",
     "module.modify": "fetch modules",
     "module.delete": "remove modules",
+    LOGIN: "use the server at all, where its setting `requires_team` asks for that",
     "server.read": "see the server's version and limits",
     "user.list": "see accounts",
     "user.read": "see an account and what is known of its tokens",

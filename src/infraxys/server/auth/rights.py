@@ -46,12 +46,24 @@ class Team:
     project_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class IncludedContainer:
+    """A container that a project shares with the environments of its tree; without overrides it counts first there."""
+
+    module: str
+    branch: str
+    environment_id: str
+    container_id: str
+    allow_overrides: bool = True
+
+
 @dataclass(frozen=True)
 class Policy:
     """Everything that decides but who is in which team. `version` is the database's when it was read.
 
     `parents` has every project with the one above it. `given` has for each team the grants by project; `protected`
-    the ids of custom grants by (module, environment id, container id).
+    the ids of custom grants by (module, environment id, container id); `containers` what each project includes,
+    `names` what it is called.
     """
 
     version: int = -1
@@ -61,6 +73,13 @@ class Policy:
     given: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     custom: Mapping[str, CustomGrant] = field(default_factory=dict)
     protected: Mapping[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    containers: Mapping[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of all projects."""
+        return tuple(sorted(set(self.names.values())))
 
     @cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:
@@ -98,6 +117,18 @@ class Policy:
         """Give the project that an environment is attached to; the root where nobody attached it."""
         found = [item for item in self.attachments.get((module, environment_id), ()) if item.holds(branch)]
         return max(found, key=lambda item: item.precedence).project_id if found else ROOT
+
+    def included_in(self, module: str, branch: str, environment_id: str) -> tuple[IncludedContainer, ...]:
+        """Give the containers that an environment sees besides its own: those of its project first, then above it."""
+        if not self.containers:
+            return ()
+        project_id = self.project_of(module, branch, environment_id)
+        return tuple(
+            item
+            for project in self.path(project_id)
+            for item in self.containers.get(project, ())
+            if (item.module, item.branch, item.environment_id) != (module, branch, environment_id)
+        )
 
     def losing(self, module: str, environment_id: str, branch: str, *, is_prefix: bool) -> str:
         """Give the project that loses what is attached elsewhere: of the attachment that covers the branches now."""

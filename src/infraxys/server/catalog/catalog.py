@@ -18,6 +18,7 @@ from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_pl
 from infraxys.engine.render import Generation, RenderCache, generate
 from infraxys.engine.world import EnvironmentView, InstanceView, World
 from infraxys.server.auth.places import Place, Sight
+from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.catalog.errors import (
     AmbiguousId,
     GenerationFailed,
@@ -28,7 +29,7 @@ from infraxys.server.catalog.errors import (
     UnknownInstance,
     UnknownWorkflow,
 )
-from infraxys.spec.identity import BranchPath
+from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
 
@@ -50,6 +51,7 @@ class Target:
     environment_id: str
     steps: tuple[StepTarget, ...]
     workflow_id: str | None = None
+    included: tuple[IncludedContainer, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -74,6 +76,7 @@ class _Branch:
     world: World
     pins: Pins
     generations: dict[str, Generation] = field(default_factory=dict)
+    included: dict[str, tuple[IncludedContainer, ...]] = field(default_factory=dict)  # by environment, where any are
     retry_at: dict[str, float] = field(default_factory=dict)  # by environment, in monotonic seconds
     checks: dict[str, Checked] = field(default_factory=dict)
     plans: "LRUCache[Target, Plan]" = field(default_factory=lambda: LRUCache(MAX_PLANS))
@@ -90,12 +93,19 @@ class _Index:
 class Catalog:
     """The registered branches, resolved.
 
-    `load` gives a module's snapshot at a commit; `branch_of` tells which branch an entry of module.json means.
+    `load` gives a module's snapshot at a commit; `branch_of` tells which branch an entry of module.json means;
+    `included_in` which containers of others an environment sees, asked at each request: it must be a look-up.
     Only `set_heads` changes anything. Cold work runs in threads under one lock; warm work is done in place.
     """
 
-    def __init__(self, load: LoadSnapshot, branch_of: Callable[[Dependency], BranchPath | None]) -> None:
+    def __init__(
+        self,
+        load: LoadSnapshot,
+        branch_of: Callable[[Dependency], BranchPath | None],
+        included_in: Callable[[Place], tuple[IncludedContainer, ...]] = lambda _: (),
+    ) -> None:
         self._load = load
+        self._included_in = included_in
         self._branch_of = branch_of
         self._heads: Mapping[BranchPath, str] = {}
         self._branches: LRUCache[BranchPath, _Branch] = LRUCache(MAX_BRANCHES)
@@ -150,7 +160,7 @@ class Catalog:
             raise AmbiguousId("instance", instance_id, [place(path, view) for path, view in places])
         path, view = places[0]
         step = StepTarget(view.container.id, instance_id, filename)
-        return Target("action", path, self._heads[path], view.container.environment.id, (step,))
+        return self._target("action", path, view.container.environment.id, (step,))
 
     async def find_workflow(
         self,
@@ -169,7 +179,7 @@ class Catalog:
                     steps = tuple(workflow_targets(environment, workflow))
                 except CannotPlan as error:
                     raise _refusal(error, branch) from error
-                return Target("workflow", path, self._heads[path], environment_id, steps, workflow_id)
+                return self._target("workflow", path, environment_id, steps, workflow_id)
         known = [workflow.id for workflow in environment.definition.model.workflows]
         raise UnknownWorkflow(workflow_id, environment.name, closest(workflow_id, known))
 
@@ -184,12 +194,23 @@ class Catalog:
     ) -> Target:
         """Find an environment for a sequence of actions that the caller lists."""
         path, environment = await self._environment(branch, environment_id, module, sight)
-        target = Target("adhoc", path, self._heads[path], environment_id, tuple(steps))
+        target = self._target("adhoc", path, environment_id, tuple(steps))
         for step in target.steps:
             if sight is not None and not sight.container(target.place, step.container_id):
                 message = f"environment '{environment.name}' has no container '{step.container_id}'"
                 raise UnknownInstance.because(message, branch)
         return target
+
+    def _target(
+        self,
+        kind: Literal["action", "workflow", "adhoc"],
+        path: BranchPath,
+        environment_id: str,
+        steps: tuple[StepTarget, ...],
+        workflow_id: str | None = None,
+    ) -> Target:
+        included = self._included_in(Place(str(path.module), path.branch, environment_id))
+        return Target(kind, path, self._heads[path], environment_id, steps, workflow_id, included)
 
     async def plan(self, target: Target) -> Plan:
         """Give the plan of a target; kept while its commits stay. Raises 404, 409 and 422 problems."""
@@ -200,8 +221,7 @@ class Catalog:
     def replan(self, target: Target, commits: Mapping[BranchPath, str]) -> Plan:
         """Make the plan again from the commits that a run pinned. Blocks; call it from a thread."""
         pins = Pins(commits, self._load)
-        world = World(target.path, pins, self._branch_of)
-        return self._make_plan(world, generate(world, target.environment_id), target)
+        return self._plan_once(pins, target)
 
     async def check(self, path: BranchPath, environment_id: str) -> Checked:
         """Render an environment of a served branch and look for what is not meant; kept. Raises KeyError."""
@@ -215,7 +235,8 @@ class Catalog:
     def _check_cold(self, path: BranchPath, environment_id: str) -> Checked:
         with self._lock:
             branch = self._branch(path)
-            generation = self._generation(branch, environment_id)
+            included = self._included_in(Place(str(path.module), path.branch, environment_id))
+            generation = self._generation(branch, environment_id, included)
             checked = branch.checks.get(environment_id)
             if checked is None or checked.generation is not generation:
                 environment = branch.world.environment(environment_id)
@@ -284,7 +305,11 @@ class Catalog:
             branch = self._branches[path] = _Branch(World(path, pins, self._branch_of), pins)
         return branch
 
-    def _generation(self, branch: _Branch, environment_id: str) -> Generation:
+    def _generation(self, branch: _Branch, environment_id: str, included: tuple[IncludedContainer, ...]) -> Generation:
+        if branch.included.get(environment_id, ()) != included:
+            self._include(branch.world, environment_id, included)
+            branch.included[environment_id] = included
+            branch.generations.pop(environment_id, None)
         generation = branch.generations.get(environment_id)
         if generation is None or (not generation.is_complete and time.monotonic() >= branch.retry_at[environment_id]):
             key = (branch.world.root, environment_id)
@@ -298,12 +323,34 @@ class Catalog:
             if self._heads.get(target.path) != target.commit:
                 # The branch moved between finding and planning: plan what was found.
                 pins = Pins({**self._heads, target.path: target.commit}, self._load)
-                world = World(target.path, pins, self._branch_of)
-                return self._make_plan(world, generate(world, target.environment_id), target)
+                return self._plan_once(pins, target)
             branch = self._branch(target.path)
-            plan = self._make_plan(branch.world, self._generation(branch, target.environment_id), target)
+            generation = self._generation(branch, target.environment_id, target.included)
+            plan = self._make_plan(branch.world, generation, target)
             branch.plans[target] = plan
             return plan
+
+    def _plan_once(self, pins: Pins, target: Target) -> Plan:
+        world = World(target.path, pins, self._branch_of)
+        if target.included:
+            self._include(world, target.environment_id, target.included)
+        return self._make_plan(world, generate(world, target.environment_id), target)
+
+    def _include(self, world: World, environment_id: str, included: tuple[IncludedContainer, ...]) -> None:
+        """Show containers of others to an environment. What is not on the served branches any more is left out."""
+        worlds: dict[BranchPath, World] = {world.root: world}
+        found, imposed = [], set()
+        for item in included:
+            path = BranchPath(ModuleId.parse(item.module), item.branch)
+            try:
+                other = worlds.setdefault(path, World(path, world.snapshots, self._branch_of))
+                containers = other.environment(item.environment_id).containers
+            except KeyError:
+                continue
+            views = [view for view in containers if view.id == item.container_id]
+            found += views
+            imposed |= {view.id for view in views if not item.allow_overrides}
+        world.include(environment_id, found, imposed)
 
     def _make_plan(self, world: World, generation: Generation, target: Target) -> Plan:
         environment = world.environment(target.environment_id)

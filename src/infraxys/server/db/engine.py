@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -17,17 +19,99 @@ from sqlalchemy.pool import StaticPool
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 READERS = 4
+MAX_TOGETHER = 64
 
 
 class DatabaseUnavailable(Exception):  # noqa: N818 - reads as a state
     """The database cannot be used right now; trying again later may help."""
 
 
+@dataclass(eq=False, slots=True)
+class PendingWrite:
+    """A function that waits for its transaction, in the context of who asked for it. `None` as result: its turn."""
+
+    work: Work[Any]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    done: "Future[bool]" = field(default_factory=Future)
+    result: Any = None
+
+    def run(self, connection: Connection) -> None:
+        """Run it in a transaction."""
+        self.result = self.context.run(self.work, connection)
+
+
+class WriteLine:
+    """Who writes SQLite: one thread at a time, for all that wait when its turn comes, in one transaction.
+
+    A transaction costs more than what is in it, since the disk has to confirm its end (docs/decisions/0006). When one
+    of several functions raises, all are rolled back and run again one by one, so that each has its own outcome.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._waiting: deque[PendingWrite] = deque()
+        self._is_writing = False
+
+    def write(self, work: Work[T]) -> T:
+        """Run a function in a transaction, in this thread or, together with others, in the thread of one of them."""
+        write = PendingWrite(work)
+        with self._lock:
+            has_turn = not self._is_writing
+            self._is_writing = True
+            if not has_turn:
+                self._waiting.append(write)
+        if has_turn or write.done.result():
+            self._lead(write)
+        result: T = write.result
+        return result
+
+    def _lead(self, first: PendingWrite) -> None:
+        """Write one's own and what waits, then give the turn on."""
+        with self._lock:
+            others = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
+        try:
+            self._write_together(first, others)
+        finally:
+            with self._lock:
+                following = self._waiting.popleft() if self._waiting else None
+                self._is_writing = following is not None
+            if following is not None:
+                following.done.set_result(True)
+
+    def _write_together(self, first: PendingWrite, others: Sequence[PendingWrite]) -> None:
+        if others:
+            try:
+                with self._engine.begin() as connection:
+                    for write in (first, *others):
+                        write.run(connection)
+            except BaseException:  # noqa: BLE001 - whatever it is, it is raised again to the one whose it is
+                for write in others:
+                    self._write_alone(write)
+            else:
+                for write in others:
+                    write.done.set_result(False)
+                return
+        with self._engine.begin() as connection:
+            first.run(connection)
+
+    def _write_alone(self, write: PendingWrite) -> None:
+        try:
+            with self._engine.begin() as connection:
+                write.run(connection)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits for it
+            write.done.set_exception(error)
+        else:
+            write.done.set_result(False)
+
+
 class Database:
     """Runs functions in transactions. `write` commits when its function returns and rolls back when it raises.
 
-    SQLite has one writer at a time: whoever writes holds a lock, in its own thread. Handing writes to a thread of
-    their own costs two changes of thread for each, which is more than the write (docs/decisions/0006).
+    A function may be run a second time after its transaction was rolled back: it must do nothing but read and write
+    the database. SQLite has one writer at a time: whoever writes does so in its own thread, for others who wait as
+    well. Handing writes to a thread of their own costs two changes of thread for each, which is more than the write
+    (docs/decisions/0006).
     """
 
     def __init__(self, url: str) -> None:
@@ -41,7 +125,7 @@ class Database:
             self._reader_engine = self._writer_engine = sa.create_engine(
                 url_with_driver, pool_size=8, max_overflow=4, pool_pre_ping=True, connect_args={"connect_timeout": 10}
             )
-        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._line = WriteLine(self._writer_engine) if self.is_sqlite else None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(1 if self.is_sqlite else READERS, thread_name_prefix="db-write")
 
@@ -76,9 +160,11 @@ class Database:
     def write_now(self, work: Work[T]) -> T:
         """Run a function in a transaction, in this thread."""
         try:
-            with self._turn, self._writer_engine.begin() as connection:
+            if self._line is not None:
+                return self._line.write(work)
+            with self._writer_engine.begin() as connection:
                 return work(connection)
-        except (OperationalError, PoolTimeout) as error:
+        except (OperationalError, sqlite3.OperationalError, PoolTimeout) as error:
             raise DatabaseUnavailable("the database cannot be written (away, locked, full or read-only)") from error
 
     def read_now(self, work: Work[T]) -> T:

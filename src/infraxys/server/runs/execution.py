@@ -18,6 +18,7 @@ from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
+from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.subject import Subject
 from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.db.engine import Database, DatabaseUnavailable
@@ -288,6 +289,7 @@ class RunExecution:
             user_full_name=(record["user_name"] or "") if starter is None else starter.display_name,
             grants=grants,
             teams=teams,
+            projects=() if starter is None else self._starters.projects_of(starter),
             workflow_name=record["workflow_name"],
             timeout_seconds=record["timeout_seconds"],
             rest_endpoint=self._rest_endpoint,
@@ -324,11 +326,14 @@ def describe_end(status: Status, step: str) -> str:
 def target_of(record: RunRecord) -> Target:
     """Give what a recorded run was asked to execute."""
     path = BranchPath(ModuleId.parse(record["module"]), record["branch"])
+    asked: dict[str, Any] = json.loads(record["target"])
     steps = tuple(
         StepTarget(item["containerId"], item["instanceId"], item["filename"], item.get("name"))
-        for item in json.loads(record["target"])
+        for item in asked["steps"]
     )
-    return Target(record["kind"], path, record["commit"], record["environment_id"], steps, record["workflow_id"])
+    included = tuple(IncludedContainer(*item) for item in asked["included"])
+    workflow_id = record["workflow_id"]
+    return Target(record["kind"], path, record["commit"], record["environment_id"], steps, workflow_id, included)
 
 
 def commits_of(record: RunRecord) -> dict[BranchPath, str]:

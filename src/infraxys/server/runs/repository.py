@@ -16,13 +16,14 @@ from infraxys.kit.clock import utc_now
 from infraxys.server.audit.origin import Origin
 from infraxys.server.audit.trail import record
 from infraxys.server.db.engine import Database
+from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import executors, idempotency_keys, run_steps, runs
 from infraxys.server.errors import BadRequest
 from infraxys.server.runs.transitions import RunRecord
 
 KEY_LIFETIME = timedelta(hours=24)
 SORTS = {"createdAt": runs.c.created_at, "-createdAt": runs.c.created_at}
-_INSERT_RUN, _INSERT_STEP = runs.insert(), run_steps.insert()
+_INSERT_RUN, _INSERT_STEP = Prepared(runs.insert()), Prepared(run_steps.insert())
 _GET = sa.select(runs).where(runs.c.id == sa.bindparam("run_id"))
 _STEPS = sa.select(run_steps).where(run_steps.c.run_id == sa.bindparam("run_id")).order_by(run_steps.c.position)
 _FIND_KEY = sa.select(idempotency_keys.c.run_id, idempotency_keys.c.fingerprint).where(
@@ -72,8 +73,8 @@ def insert_run(
         connection.execute(
             idempotency_keys.delete().where(idempotency_keys.c.caller == key.caller, idempotency_keys.c.key == key.key)
         )
-    connection.execute(_INSERT_RUN, run)
-    connection.execute(_INSERT_STEP, list(steps))
+    _INSERT_RUN.change(connection, run)
+    _INSERT_STEP.change(connection, *steps)
     if key is not None:
         connection.execute(
             idempotency_keys.insert().values(

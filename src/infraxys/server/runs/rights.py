@@ -116,6 +116,13 @@ class Starters:
         scopes = None if record["scopes"] is None else frozenset(json.loads(record["scopes"]))
         return self._database.read_now(lambda connection: self._access.starter(connection, user_id, scopes))
 
+    def projects_of(self, subject: Subject) -> tuple[str, ...]:
+        """Give the names of the projects that somebody may know of."""
+        policy, visible = self._access.policy, subject.projects_with("project.list")
+        if visible is None:
+            return policy.all_names
+        return tuple(sorted({policy.names[item] for item in visible if item in policy.names}))
+
     def refusal(self, record: RunRecord) -> str | None:
         """Say why a run that waited may not start any more: its starter lost what it needs. Blocks."""
         starter = self.of(record)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -213,15 +213,18 @@ def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
         "commits": json.dumps({str(path): commit for path, commit in plan.commits.items()}),
         "environment_id": plan.environment_id,
         "target": json.dumps(
-            [
-                {
-                    "containerId": step.container_id,
-                    "instanceId": step.instance_id,
-                    "filename": step.filename,
-                    "name": step.name,
-                }
-                for step in target.steps
-            ]
+            {
+                "steps": [
+                    {
+                        "containerId": step.container_id,
+                        "instanceId": step.instance_id,
+                        "filename": step.filename,
+                        "name": step.name,
+                    }
+                    for step in target.steps
+                ],
+                "included": [astuple(item) for item in target.included],
+            }
         ),
         "container_id": single.container_id if single else None,
         "instance_id": single.instance_id if single else None,

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from infraxys.engine.status import ALLOWED, FINAL, Status
 from infraxys.server.audit.origin import SERVER
 from infraxys.server.audit.trail import FAILED, OK, record
+from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import run_steps, runs
 
 RunRecord = dict[str, Any]
@@ -27,17 +28,17 @@ class StepEnd:
     at: datetime
 
 
-def _from(to: Status) -> list[str]:
-    """Give the states from which a state may be reached."""
-    return [state.value for state, following in ALLOWED.items() if to in following]
+def _may_become(column: sa.Column[str], to: Status, *also: Status) -> sa.ColumnElement[bool]:
+    """Give the condition that a state may be reached from the one on record, or is one of others."""
+    states = [state for state, following in ALLOWED.items() if to in following]
+    return sa.or_(*(column == state for state in (*states, *also)))
 
 
-# Built once: putting a statement together costs more than executing it.
-_BEGIN_RUN = (
+_BEGIN_RUN = Prepared(
     runs.update()
     .where(
         runs.c.id == sa.bindparam("run"),
-        sa.or_(runs.c.status == Status.RUNNING, runs.c.status.in_(_from(Status.RUNNING))),
+        _may_become(runs.c.status, Status.RUNNING, Status.RUNNING),
         runs.c.cancel_requested_at.is_(None),
     )
     .values(
@@ -46,12 +47,12 @@ _BEGIN_RUN = (
         executor_id=sa.bindparam("executor"),
     )
 )
-_BEGIN_STEP = (
+_BEGIN_STEP = Prepared(
     run_steps.update()
     .where(
         run_steps.c.run_id == sa.bindparam("run"),
         run_steps.c.position == sa.bindparam("place"),
-        run_steps.c.status.in_(_from(Status.RUNNING)),
+        _may_become(run_steps.c.status, Status.RUNNING),
     )
     .values(
         status=Status.RUNNING,
@@ -61,23 +62,25 @@ _BEGIN_STEP = (
     )
 )
 _END_STEP = {
-    status: run_steps.update()
-    .where(
-        run_steps.c.run_id == sa.bindparam("run"),
-        run_steps.c.position == sa.bindparam("place"),
-        run_steps.c.status.in_(_from(status)),
-    )
-    .values(
-        status=status,
-        exit_code=sa.bindparam("code"),
-        finished_at=sa.bindparam("at", type_=run_steps.c.finished_at.type),
+    status: Prepared(
+        run_steps.update()
+        .where(
+            run_steps.c.run_id == sa.bindparam("run"),
+            run_steps.c.position == sa.bindparam("place"),
+            _may_become(run_steps.c.status, status),
+        )
+        .values(
+            status=status,
+            exit_code=sa.bindparam("code"),
+            finished_at=sa.bindparam("at", type_=run_steps.c.finished_at.type),
+        )
     )
     for status in FINAL
 }
 _END_RUN = {
-    status: runs.update()
-    .where(runs.c.id == sa.bindparam("run"), runs.c.status.in_(_from(status)))
-    .values(status=status)
+    status: Prepared(
+        runs.update().where(runs.c.id == sa.bindparam("run"), _may_become(runs.c.status, status)).values(status=status)
+    )
     for status in FINAL
 }
 _SKIP_STEPS = (
@@ -94,32 +97,32 @@ def start_step(
     if previous is not None:
         end_step(connection, run_id, previous)
     values = {"run": run_id, "at": at, "executor": executor_id}
-    if connection.execute(_BEGIN_RUN, values).rowcount == 0:
+    if not _BEGIN_RUN.change(connection, values):
         return False
-    return connection.execute(_BEGIN_STEP, {**values, "place": position}).rowcount > 0
+    return _BEGIN_STEP.change(connection, {**values, "place": position}) > 0
 
 
 def end_step(connection: Connection, run_id: str, end: StepEnd) -> None:
     """Record the end of a step; a final state is never changed."""
     values = {"run": run_id, "place": end.position, "code": end.exit_code, "at": end.at}
-    connection.execute(_END_STEP[end.status], values)
+    _END_STEP[end.status].change(connection, values)
 
 
 def end_run(
     connection: Connection, run_id: str, status: Status, at: datetime, ends: Sequence[StepEnd], **values: object
 ) -> bool:
     """Record the end of a run with what is known of its steps. False when it had ended before."""
-    moved = connection.execute(_END_RUN[status], {"run": run_id, "finished_at": at, **values})
+    has_moved = _END_RUN[status].change(connection, {"run": run_id, "finished_at": at, **values}) > 0
     for end in ends:
         end_step(connection, run_id, end)
-    if moved.rowcount and status is not Status.SUCCESS:
+    if has_moved and status is not Status.SUCCESS:
         # What comes after the step that ended the run is never executed.
         connection.execute(_SKIP_STEPS, {"run": run_id})
-    if moved.rowcount:
+    if has_moved:
         result = OK if status is Status.SUCCESS else FAILED
         details = {"status": status.value, "exit_code": values.get("exit_code")}
         record(connection, "run.end", f"run/{run_id}", result=result, origin=SERVER, **details)
-    return moved.rowcount > 0
+    return has_moved
 
 
 def as_started(record: RunRecord, position: int, executor_id: str, at: datetime, previous: StepEnd | None) -> RunRecord:
