@@ -1,5 +1,6 @@
 """Clients of the live connection."""
 
+import asyncio
 import contextlib
 import json
 import ssl
@@ -8,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 ANYBODY = ssl.create_default_context()
 ANYBODY.check_hostname = False
@@ -18,10 +19,34 @@ SECONDS = 30.0
 Message = dict[str, Any]
 
 
+class Socket:
+    """The library's connection, used without a loop around.
+
+    Its own synchronous one reads and writes one TLS connection in two threads, which OpenSSL does not allow: a request
+    is lost now and then.
+    """
+
+    def __init__(self, runner: asyncio.Runner, connection: ClientConnection) -> None:
+        self._runner = runner
+        self.connection = connection
+
+    def send(self, message: str | bytes | list[str]) -> None:
+        self._runner.run(self.connection.send(message))
+
+    def recv(self, seconds: float) -> str | bytes:
+        """Wait for a message, at most so long (`TimeoutError`)."""
+
+        async def receive() -> str | bytes:
+            async with asyncio.timeout(seconds):
+                return await self.connection.recv()
+
+        return self._runner.run(receive())
+
+
 class Live:
     """One connection. What has arrived and was not asked for yet is kept in `kept`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: Socket) -> None:
         self.socket = socket
         self.kept: list[Message] = []
         self.text: dict[str, str] = {}
@@ -86,7 +111,7 @@ class Live:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 self.receive()
-        return self.socket.close_code or 0, self.socket.close_reason or ""
+        return self.socket.connection.close_code or 0, self.socket.connection.close_reason or ""
 
 
 @contextmanager
@@ -98,7 +123,14 @@ def live(
     if token is not None:
         given["Authorization"] = f"token {token}"
     address = f"{url.replace('https://', 'wss://')}/api/v1/live?{query}"
-    with connect(
-        address, ssl=ANYBODY, additional_headers=given, origin=origin, max_size=2**24, close_timeout=2
-    ) as socket:
-        yield Live(socket)
+    parts: dict[str, Any] = {"additional_headers": given, "origin": origin, "max_size": 2**24, "ping_interval": None}
+
+    async def opened() -> ClientConnection:
+        return await connect(address, ssl=ANYBODY, proxy=None, open_timeout=SECONDS, close_timeout=2, **parts)
+
+    with asyncio.Runner() as runner:
+        connection = runner.run(opened())
+        try:
+            yield Live(Socket(runner, connection))
+        finally:
+            runner.run(connection.close())

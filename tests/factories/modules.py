@@ -25,12 +25,13 @@ SCRIPTS = {
     "bytes.sh": "printf '\\xff\\xfe\\x00 end\\n'\n",
     "run.py": "#!/usr/bin/env python3\nimport json, os, sys\n"
     "print(json.dumps({'greeting': os.environ['greeting'], 'cwd': os.getcwd()}))\nsys.exit(0)\n",
-    "grants.py": "#!/usr/bin/env python3\nimport json, subprocess\nsystem = '/tmp/infraxys/system/'\n"
+    "grants.py": "#!/usr/bin/env python3\nimport json, os, subprocess\nsystem = '/tmp/infraxys/system/'\n"
     "asked = json.load(open(system + 'custom/arguments.json'))['grants']\n"
     "def ask(grant):\n    answer = subprocess.run([system + 'has_grant', grant], capture_output=True, text=True)\n"
     "    return answer.stdout.strip()\n"
     "user = json.load(open(system + 'current_user.json'))\n"
-    "print(json.dumps({'has': {grant: ask(grant) for grant in asked}, **user}))\n",
+    "names = {'project_name': os.environ['project_name'], **user}\n"
+    "print(json.dumps({'has': {grant: ask(grant) for grant in asked}, **names}))\n",
     "count.sh": "echo once >> /dev/stdout\n",
     "code.py": "#!/usr/bin/env python3\nimport json\n"
     "exec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n",

@@ -84,13 +84,15 @@ def test_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None
     """The bar is 1,000 runs and 30 kills (`bench/kill_soak.py`); here a tenth of it in every test run."""
     chance = random.Random(4)
     accepted: list[str] = []
-    stop = threading.Event()
+    allowed, stop = 25, threading.Event()
 
     def feed() -> None:
-        while not stop.is_set() and len(accepted) < 100:
-            run_id = submit(own_server, ["count.sh", "true.sh", "count.sh"])
+        while not stop.is_set():
+            run_id = submit(own_server, ["count.sh", "true.sh", "count.sh"]) if len(accepted) < allowed else None
             if run_id is not None:
                 accepted.append(run_id)
+            else:
+                stop.wait(0.01)
 
     threads = [threading.Thread(target=feed) for _ in range(3)]
     for thread in threads:
@@ -99,22 +101,24 @@ def test_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None
         stop.wait(chance.uniform(0.3, 1.2))  # the moment of the kill is what the test varies
         own_server.kill()
         own_server.start()
+        allowed += 25
+    before = len(accepted)
     deadline = time.monotonic() + 120
-    while len(accepted) < 100 and time.monotonic() < deadline:
+    while len(accepted) < max(100, before + 10) and time.monotonic() < deadline:
+        allowed = max(100, before + 10)
         stop.wait(0.05)
     stop.set()
     for thread in threads:
         thread.join()
-    states: dict[str, int] = {}
-    for run_id in accepted:
+    for number, run_id in enumerate(accepted):
         run = wait_for_end(own_server, run_id)
-        assert run["status"] in {"SUCCESS", "LOST"}, run["message"]
-        states[str(run["status"])] = states.get(str(run["status"]), 0) + 1
+        # How many were running when the server died is chance; what came after the last time is untouched by it.
+        assert run["status"] in ({"SUCCESS", "LOST"} if number < before else {"SUCCESS"}), run["message"]
         log = own_server.client.get(f"/api/v1/runs/{run_id}/log").text
         assert log.count("once") <= 2, "a finished step was repeated"
         if run["status"] == "SUCCESS":
             assert log.count("once") == 2
-    assert states["SUCCESS"] > 50
+    assert len(accepted) >= before + 10
     assert own_server.stop() == 0
     assert find_sandboxes(own_server.data / "work") == []
     assert list(leftovers(own_server.data / "work" / "runs")) == []

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from factories.contents import contents
 from factories.modules import INSTANCE
 from infraxys.server.auth import run_tokens
 from infraxys.server.auth.tokens import TokenKey
@@ -50,7 +51,7 @@ def start(server: ServerProcess, code: str, token: str | None = None, **body: An
 def said(server: ServerProcess, code: str, token: str | None = None) -> Any:
     """Give the JSON that an action printed."""
     run = start(server, code, token)
-    assert run["status"] == "SUCCESS", run["log"]
+    assert run["status"] == "SUCCESS", run["message"] + run["log"]
     return json.loads(run["log"])
 
 
@@ -229,11 +230,7 @@ def test_b01_the_token_is_nowhere_but_in_the_folder_of_its_run(server: ServerPro
     proof = token.split("_")[2].encode()
     try:
         assert with_token(server, token, "me").status_code == 200
-        found = [
-            str(path)
-            for path in server.data.rglob("*")
-            if path.is_file() and not path.is_symlink() and proof in path.read_bytes()
-        ]
+        found = [str(path) for path, data in contents(server.data) if proof in data]
         assert all(f"/runs/{run_id}/" in path for path in found), found
         assert proof not in (server.folder / "errors").read_bytes()
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from factories.contents import contents
 from plugins.oidc import Browser, Provider, start_openid_server, stop_openid_server, wait_until
 from plugins.server import ServerProcess
 
@@ -148,10 +149,8 @@ def test_b1_tokens_of_the_provider_are_nowhere_in_plain_text(provider: Provider,
         ]
         browser.close()
         server.stop()
-        for file in server.folder.rglob("*"):
-            if file.is_file():
-                data = file.read_bytes()
-                assert not [secret for secret in secrets if secret.encode() in data], file
+        for file, data in contents(server.folder):
+            assert not [secret for secret in secrets if secret.encode() in data], file
     finally:
         browser.close()
         stop_openid_server(server)

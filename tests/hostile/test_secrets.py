@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from factories.access import MODULE
+from factories.contents import contents
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE
 from plugins.access import AccessServer
 from plugins.server import ServerProcess, make_folder, make_library
@@ -171,21 +172,24 @@ def test_b1_no_file_of_the_server_has_it_whatever_was_done(secret_server: Server
     needles = (SECRET.encode(), base64.b64encode(SECRET.encode()), b"canary-master")
     # Arguments of runs are what their callers sent, byte for byte: the tests before put the secret into one.
     arguments = urllib.parse.quote(SECRET).encode()
-    for path in secret_server.folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            data = path.read_bytes()
-            hits = [needle for needle in needles if needle in data]
-            assert not hits or arguments in data, path
+    for path, data in contents(secret_server.folder):
+        hits = [needle for needle in needles if needle in data]
+        assert not hits or arguments in data, path
 
 
 class TestRights:
     @pytest.fixture
-    def places(self, access_server: AccessServer) -> tuple[str, str]:
-        """Make a project with the environment on its secure branch, and another with the rest."""
+    def places(self, access_server: AccessServer) -> Iterator[tuple[str, str]]:
+        """Make a project with the environment on its secure branch, and another with the rest; give it back after."""
         closed, other = access_server.make.project(), access_server.make.project()
-        access_server.make.attach(closed, ENVIRONMENT, "secure")
-        access_server.make.attach(other, ENVIRONMENT, "*")
-        return closed, other
+        entries = {
+            closed: access_server.make.attach(closed, ENVIRONMENT, "secure"),
+            other: access_server.make.attach(other, ENVIRONMENT, "*"),
+        }
+        yield closed, other
+        for project, entry in entries.items():
+            path = f"/projects/{project}/environments/{entry}"
+            assert access_server.ask("DELETE", path, access_server.everything).status_code == 204
 
     def put(self, server: AccessServer, token: str, path: str, body: dict[str, Any]) -> tuple[int, str]:
         answer = server.ask("PUT", path, token, body)

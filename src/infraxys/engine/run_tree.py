@@ -85,9 +85,10 @@ def lay_out(
         "projects": list(run.projects),
     }
     variables = {**step.variables, **run_variables(step, run)}
-    exports = exported(run.variables) + shell_exports(variables)
+    given = () if step.is_quick else run.variables
+    exports = exported(given) + shell_exports(variables)
     if step.image:  # nothing is prepared there, and any shell can read this
-        exports = exported(run.variables) + shell_exports({**step.attributes, **variables})
+        exports = exported(given) + shell_exports({**step.attributes, **variables})
     elif not step.is_quick:
         attributes = {name: value for name, value in step.attributes.items() if name not in variables}
         exports += preparation(ROOT, Path(environment), step, modules, shell_exports(attributes), run.overrides)
@@ -103,8 +104,8 @@ def lay_out(
         write(f"{system}/token", run.token.encode())
         client = {"endpoint": run.rest_endpoint, "token": run.token}
         write(f"{system}/rest_client.json", json.dumps(client).encode())
-    if any(variable.file is not None for variable in run.variables):
-        write_variables(folder / "variables", run.variables)
+    if any(variable.file is not None for variable in given):
+        write_variables(folder / "variables", given)
     os.symlink(f"{ROOT}/core/has_grant", f"{system}/has_grant")  # noqa: PTH211 - as below
     copy_rendered(f"{environment}/{step.directory}", instance)
 

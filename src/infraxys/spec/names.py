@@ -23,7 +23,7 @@ NEVER_EXPORTED = frozenset(
     }
 )  # fmt: skip
 RESERVED_DIRECTORIES = frozenset({"environment.auto", "container.auto"})  # hold files of the generation itself
-_NEVER_PREFIXES = ("LD_", "DYLD_", "BASH_", "PYTHON", "GIT_", "SSH_", "LC_")
+_NEVER_PREFIXES = ("__infraxys_", "LD_", "DYLD_", "BASH_", "PYTHON", "GIT_", "SSH_", "LC_")
 
 
 def is_exportable(name: str) -> bool:

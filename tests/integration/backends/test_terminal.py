@@ -96,7 +96,9 @@ def test_an_interrupt_ends_the_foreground_and_nothing_of_the_sandbox(sandbox: Sa
         await screen.shows("ready")
         await execution.write(b"\x03")
 
-    ended, text = converse(sandbox, "trap 'echo caught; exit 5' INT; echo ready; sleep 100", talk)
+    # Not one long sleep: the interrupt may come before it is there, and then bash waits for its end.
+    script = "trap 'echo caught; exit 5' INT; echo ready; while true; do sleep 0.05; done"
+    ended, text = converse(sandbox, script, talk)
     assert (ended, "caught" in text) == (Exit(5), True)
     ended, _ = converse(sandbox, "echo ready; exec sleep 100", talk)
     assert ended.code == 130

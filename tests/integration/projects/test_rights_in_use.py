@@ -240,6 +240,8 @@ class TestStarters:
         assert {grant for grant, answer in found["has"].items() if answer == "true"} == {"action.execute", custom, name}
         assert set(found["grants"]) == {"action.execute", custom, name}
         assert found["teams"] == [team]
+        own = access_server.ask("GET", f"/projects/{project}", access_server.everything).json()
+        assert found["project_name"] == own["name"]
         assert found["projects"] == [
             access_server.ask("GET", f"/projects/{seen}", access_server.everything).json()["name"]
         ]

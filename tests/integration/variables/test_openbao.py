@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from factories.contents import contents
 from factories.modules import INSTANCE
 from infraxys.server.secret_options import SecretOptions
 from infraxys.server.variables.errors import CannotResolve
@@ -73,9 +74,7 @@ def test_it_is_masked_and_in_no_file_of_the_server(openbao: OpenBao, bao_server:
     bao_server.refer("apps/shop")
     code = "import os\nprint(os.environ['V_bao'])"
     assert bao_server.execute(INSTANCE, "code.py", argument={"code": code})["log"] == "********\n"
-    for path in bao_server.folder.rglob("*"):
-        if path.is_file():
-            assert b"canary-bao" not in path.read_bytes(), path
+    assert [path for path, data in contents(bao_server.folder) if b"canary-bao" in data] == []
 
 
 def test_a_token_that_was_revoked_is_replaced(openbao: OpenBao, bao_server: BaoServer) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from factories.access import MODULE
+from factories.contents import contents
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, OTHER_CONTAINER, ROLE_INSTANCE, WORKFLOW
 from plugins.server import ServerProcess, make_folder, make_library
 
@@ -402,9 +403,8 @@ class TestAtRest:
 def leaks(server: ServerProcess, *canaries: bytes) -> list[str]:
     """Search every file of the server's folder, what it wrote to its output, and all command lines."""
     found = []
-    for path in server.folder.rglob("*"):
-        if path.is_file() and not path.is_symlink() and "library.git" not in str(path):
-            data = path.read_bytes()
+    for path, data in contents(server.folder):
+        if "library.git" not in str(path):
             found += [f"{path}: {canary!r}" for canary in canaries if canary in data]
     for process in Path("/proc").iterdir():
         if process.name.isdigit():

@@ -8,6 +8,6 @@ if [[ :${PYTHONPATH-}: != *":$__infraxys_root/core/python:"* ]]; then
 fi
 init_ssh
 process_ssh_private_key_variables
+process_ssh_config_variables # first, as the first setting of a name is what ssh takes
 generate_environment_ssh_config
-process_ssh_config_variables
 init_git

@@ -408,6 +408,7 @@ class RunExecution:
             wishes=self._starters.wishes(record),
             token=token,
             masker=Masker([token]),
+            project_name=self._starters.project_name(record),
         )
 
 

@@ -128,6 +128,11 @@ class Starters:
             return policy.all_names
         return tuple(sorted({policy.names[item] for item in visible if item in policy.names}))
 
+    def project_name(self, record: RunRecord) -> str:
+        """Give the name of the project that a run's environment belongs to."""
+        policy, place = self._access.policy, place_of(record)
+        return policy.names.get(policy.project_of(place.module, place.branch, place.environment_id), "")
+
     def refusal(self, record: RunRecord) -> str | None:
         """Say why a run that waited may not start any more: its starter lost what it needs. Blocks."""
         starter = self.of(record)
