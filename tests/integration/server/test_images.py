@@ -12,6 +12,7 @@ import pytest
 from factories.containers import IMAGE, Podman, without_notice
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, PATH, file
 from factories.repositories import GitRepository
+from infraxys.engine.feedback.idle import NOTE
 from plugins.server import ServerProcess, make_folder
 
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -138,8 +139,8 @@ def test_a_list_is_executed_as_it_is_with_the_variables(image_server: ImageServe
 
 def test_the_argument_arrives_and_nobody_answers(image_server: ImageServer) -> None:
     _, log = image_server.run("argument.sh", argument={"a": [1, "é"]})
-    assert json.loads(log.removesuffix("no input\n")) == {"a": [1, "é"]}
-    assert log.endswith("no input\n")
+    assert json.loads(log.removesuffix(f"{NOTE}no input\n")) == {"a": [1, "é"]}
+    assert log.endswith(f"{NOTE}no input\n")
 
 
 def test_nothing_of_the_host_is_in_the_image(image_server: ImageServer) -> None:

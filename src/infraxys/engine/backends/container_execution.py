@@ -11,11 +11,12 @@ from typing import Any
 from infraxys.engine.backends.base import ActionSpec, Chunk, Exit, Image, StartFailed
 from infraxys.engine.backends.container_api import READ_BYTES, ApiError, ContainerApi, Frames
 from infraxys.engine.backends.container_body import EngineFacts, Place, build_body, lay_skeleton
-from infraxys.engine.backends.execution import all_processes, process_namespace, signal_processes, waits_for
+from infraxys.engine.backends.execution import all_processes, process_namespace, signal_processes
 from infraxys.engine.backends.host import hand_over, remove_tree
 from infraxys.engine.backends.oom import MemoryWatch
 from infraxys.engine.backends.remote import RemoteExecution
 from infraxys.engine.backends.terminal import COLUMNS, ROWS, check_size
+from infraxys.engine.backends.waiting import waits_for
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1.0  # between two looks at a container whose streams have ended
 SILENCE_SECONDS = 30.0  # of an engine that answered before
