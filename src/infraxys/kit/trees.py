@@ -302,12 +302,14 @@ def move_out(top: int, names: tuple[str, ...], trash: Path) -> None:
 
 
 def move_contents_out(top: int, trash: Path) -> None:
-    """Move everything out of a folder, which itself stays where it is for those who use it. Raises OSError."""
-    while True:
+    """Move everything out of a folder, which itself stays where it is for those who use it. Raises OSError.
+
+    What is made meanwhile stays as well, unless there was so much that it was not seen in one look.
+    """
+    some = [""] * BATCH
+    while len(some) == BATCH:
         with os.scandir(top) as found:
             some = [entry.name for entry in islice(found, BATCH)]
-        if not some:
-            return
         for name in some:
             with suppress(FileNotFoundError):
                 move_out(top, (name,), trash)

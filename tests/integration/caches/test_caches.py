@@ -82,8 +82,8 @@ class TestLevels:
         shell(server, "test -w /cache/project/bin")
 
     def test_an_action_that_closes_its_cache_closes_it_for_nobody_else(self, server: ServerProcess) -> None:
-        shell(server, "echo data > /cache/instance/closed; chmod 0 /cache/instance")
-        assert shell(server, "cat /cache/instance/closed") == "data\n"
+        shell(server, "echo data > /cache/instance/kept && chmod 0 /cache/instance")
+        assert shell(server, "cat /cache/instance/kept") == "data\n"
 
     def test_actions_at_the_same_time_write_to_the_same_folders(self, server: ServerProcess) -> None:
         """Whatever modes tools give to what they make: all of them run as one account."""

@@ -90,6 +90,20 @@ def test_ignored_and_blocked_signals_are_not_inherited(spawner: Spawner, null: i
     assert found == [("", -signal.SIGPIPE), ("", -signal.SIGUSR1)]
 
 
+@pytest.mark.parametrize("kind", [FastSpawner, PortableSpawner])
+def test_a_server_in_the_background_of_a_script_ignores_interrupts_and_its_programs_do_not(
+    kind: type[FastSpawner | PortableSpawner], null: int
+) -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        text, _ = said(kind(), null, "grep SigIgn /proc/self/status")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    of_the_c_library = 0x180000000  # signals 32 and 33, which nobody else can use
+    assert int(text.split()[1], 16) & ~of_the_c_library == 0
+
+
 def test_a_program_that_is_not_there_is_an_error_that_leaves_nothing_open(spawner: Spawner, null: int) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(FileNotFoundError):

@@ -15,7 +15,9 @@ from typing import Protocol
 
 FIRST_PASSED = 3  # what is passed beside the standard streams has the numbers from here on
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80  # POSIX_SPAWN_*, the same in the GNU library and musl
-IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# A shell without job control starts what is in the background with interrupts ignored; actions must not inherit that.
+FRESH = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+RESTORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 OPAQUE_BYTES = 512  # more than any of the library's structures is long
 
 
@@ -63,6 +65,9 @@ def choose_spawner() -> Spawner:
 class PortableSpawner:
     """The way of the standard library."""
 
+    def __init__(self) -> None:
+        self._ignored = [number for number in FRESH - RESTORED_BY_PYTHON if signal.getsignal(number) is signal.SIG_IGN]
+
     def numbers(self, passed: Sequence[int]) -> Sequence[int]:
         """Give the same numbers."""
         return passed
@@ -85,7 +90,12 @@ class PortableSpawner:
             cwd="/",
             pass_fds=passed,
             start_new_session=True,
+            preexec_fn=self._restore if self._ignored else None,  # noqa: PLW1509 - it calls the kernel and nothing else
         )
+
+    def _restore(self) -> None:
+        for number in self._ignored:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Child:
@@ -158,7 +168,7 @@ class FastSpawner:
         check(library.posix_spawnattr_init(attributes))
         library.sigemptyset(blocked)
         library.sigemptyset(default)
-        for number in IGNORED_BY_PYTHON:
+        for number in FRESH:
             library.sigaddset(default, int(number))
         check(library.posix_spawnattr_setsigdefault(attributes, default))
         check(library.posix_spawnattr_setsigmask(attributes, blocked))
