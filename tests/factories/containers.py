@@ -20,6 +20,7 @@ from infraxys.engine.backends.container_execution import ContainerExecution
 from infraxys.engine.backends.host import remove_tree
 
 IMAGE = "localhost/tiny:1"
+SPEAKING = "localhost/speaking:1"  # echoes a word of its own and its arguments
 APPLETS = """
     sh cat echo sleep id env true ls dd kill ps touch mv mount tail yes head grep tr rm pwd seq wc mkdir test sort
     chmod stty nc date
@@ -138,6 +139,9 @@ def podman_with(known: Registry) -> Iterator[Podman]:
     service = Podman(folder, known, options=options)
     try:
         service.command("import", "-", IMAGE, stdin=root_file_system())
+        words = ('ENTRYPOINT ["/bin/echo", "own"]', 'CMD ["usual"]')
+        changes = [option for word in words for option in ("--change", word)]
+        service.command("import", *changes, "-", SPEAKING, stdin=root_file_system())
         service.start()
         yield service
     finally:

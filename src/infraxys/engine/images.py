@@ -124,8 +124,9 @@ def command_of(step: PlannedStep, run: RunContext) -> tuple[tuple[str, ...], Map
     """Give what is executed in an image, and its environment. Raises StartFailed.
 
     A custom command is a line for the image's shell or, written as a JSON list, a program with its arguments. The
-    shell reads its variables from the run's files. Without one they are in the container's settings, where whoever
-    may use the container engine sees them: the protected ones are left out there.
+    shell reads its variables from the run's files. A list that begins with an empty text has the arguments of what the
+    image itself starts. Without a shell the variables are in the container's settings, where whoever may use the
+    container engine sees them: the protected ones are left out there.
     """
     written = step.custom_command.strip()
     if not written:

@@ -101,6 +101,8 @@ def check_containers(settings: Settings, folder: DataFolder) -> str:
     async def probe() -> str:
         try:
             await backend.probe()
+        except BackendUnavailable as error:
+            raise BackendUnavailable(f"{error} (socket {socket or find_socket()})") from error
         finally:
             await backend.close()
         return backend.described

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from factories.containers import IMAGE, Podman, without_notice
+from factories.containers import IMAGE, SPEAKING, Podman, without_notice
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, PATH, file
 from factories.repositories import GitRepository
 from infraxys.engine.feedback.idle import NOTE
@@ -41,13 +41,32 @@ def module() -> dict[str, Any]:
     """Give the files of a module whose actions name images; `plain.sh` does not."""
     files = [file(name, **{"dockerImage": IMAGE, "timeoutSeconds": 60, **more}) for name, (_, more) in FILES.items()]
     files += [file("plain.sh"), file("note.txt", executable=False, saveWith="CURRENT ENVIRONMENT")]
-    attributes = [{"id": "a-1", "name": "greeting", "defaultValue": "it's $5"}]
+    files.append(file("values.sh", executable=False))
+    attributes: list[dict[str, Any]] = [
+        {"id": "a-1", "name": "greeting", "defaultValue": "it's $5"},
+        {"id": "a-2", "name": "usual", "source": "DOCKER RUN", "referenceFilter": SPEAKING},
+        {
+            "id": "a-3",
+            "name": "asked",
+            "source": "DOCKER RUN",
+            "referenceFilter": SPEAKING,
+            "referenceValueAttributeName": "it's $5\r\nsecond",
+        },
+        {
+            "id": "a-4",
+            "name": "script",
+            "source": "SCRIPT OUTPUT",
+            "referenceFilter": "values.sh",
+            "referenceValueAttributeName": IMAGE,
+        },
+    ]
     return {
         "module.json": {},
         "packets/Tool/packet.json": {"id": "pac-1", "label": "Tool", "attributes": attributes, "files": files},
         **{f"packets/Tool/files/{name}": text for name, (text, _) in FILES.items()},
         "packets/Tool/files/plain.sh": "command -v bash; ls /usr | head -n 1\n",
         "packets/Tool/files/note.txt": "noted\n",
+        "packets/Tool/files/values.sh": "echo one=First; echo $greeting; command -v bash || true\n",
         "environments/production/environment.json": {
             "id": ENVIRONMENT,
             "workflows": [
@@ -141,6 +160,24 @@ def test_the_argument_arrives_and_nobody_answers(image_server: ImageServer) -> N
     _, log = image_server.run("argument.sh", argument={"a": [1, "é"]})
     assert json.loads(log.removesuffix(f"{NOTE}no input\n")) == {"a": [1, "é"]}
     assert log.endswith(f"{NOTE}no input\n")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values"),
+    [
+        ("usual", [("own usual", "own usual")]),
+        ("asked", [("own it's $5 second", "own it's $5 second")]),
+        ("script", [("one", "First"), ("it's $5", "it's $5")]),
+    ],
+)
+def test_an_attribute_takes_its_values_from_an_image(
+    image_server: ImageServer, attribute: str, values: list[tuple[str, str]]
+) -> None:
+    module = "/api/v1/modules/localhost%2Ftests%2Flibrary/branches/main"
+    instance = f"containers/{CONTAINER}/instances/{INSTANCE}"
+    answer = image_server.client.get(f"{module}/environments/{ENVIRONMENT}/{instance}/attributes/{attribute}/values")
+    assert answer.status_code == 200, answer.text
+    assert [(item["value"], item["caption"]) for item in answer.json()["items"]] == values
 
 
 def test_nothing_of_the_host_is_in_the_image(image_server: ImageServer) -> None:

@@ -72,7 +72,8 @@ class ActionSpec:
     """Everything a backend needs to execute one action; pure data.
 
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
-    the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
+    the word `source` names a script for the shell that the backend starts anyway; after an empty word come arguments of
+    what the image itself starts. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as:
     actions with the same `account` run as the same one, so that they can share folders; others as any that is free.
     With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`:

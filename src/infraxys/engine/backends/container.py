@@ -71,7 +71,7 @@ class ContainerBackend:
                 except ApiError as error:
                     self._facts = None
                     await api.close()
-                    raise BackendUnavailable(f"{error} (socket {socket})") from error
+                    raise BackendUnavailable(str(error)) from error
                 self._api = api
             return self._facts
 

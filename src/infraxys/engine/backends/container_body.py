@@ -59,10 +59,13 @@ def build_body(action: ActionSpec, image: str, facts: EngineFacts, place: Place)
     command = action.command
     if command[0] == "source":  # the shell that sources a script, which other backends start anyway
         command = (*SOURCE, *command[1:])
+    if command[0]:
+        program = {"Entrypoint": list(command), "Cmd": []}
+    else:
+        program = {"Cmd": list(command[1:])} if command[1:] else {}
     return {
         "Image": image,
-        "Entrypoint": list(command),
-        "Cmd": [],
+        **program,
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "User": place.user,
         "WorkingDir": HOME if action.directory == ROOT_HOME else action.directory,

@@ -130,6 +130,8 @@ def action_container(action: ActionSpec, image: Image) -> Json:
         command = [*SOURCE, *command[1:]]
     if command[0] in {"/bin/sh", SOURCE[0]}:  # where there is a shell
         command = ["/bin/sh", "-c", FORWARD, "sh", *command]
+    words = [literal(word) for word in command if word]
+    program = {"command": words} if command[0] else {"args": words} if words else {}
     environment = {**action.environment, "HOME": HOME}
     limits = action.limits
     cpu = {} if limits.cpus is None else {"cpu": f"{max(1, round(limits.cpus * 1000))}m"}
@@ -138,7 +140,7 @@ def action_container(action: ActionSpec, image: Image) -> Json:
         "name": ACTION,
         "image": image.reference,
         "imagePullPolicy": POLICIES[image.pull_policy],
-        "command": [literal(word) for word in command],
+        **program,
         "workingDir": HOME if action.directory == ROOT_HOME else action.directory,
         "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
         "stdin": True,
