@@ -27,6 +27,10 @@ APPLETS = """
 """
 
 
+class Unusable(Exception):  # noqa: N818 - reads as a state
+    """A podman is here, and this machine does not let it run containers."""
+
+
 def missing() -> str:
     """Say why there can be no podman here; empty when there can."""
     for tool in ("podman", "runc", "conmon", "busybox"):
@@ -122,7 +126,7 @@ def podman() -> Iterator[Podman]:
 
 
 def podman_with(known: Registry) -> Iterator[Podman]:
-    """Run a podman that may ask a registry without TLS."""
+    """Run a podman that may ask a registry without TLS. Raises Unusable."""
     folder = Path(tempfile.mkdtemp(prefix="ifx-pm-", dir="/var/tmp"))
     (folder / "registries.conf").write_text(f'[[registry]]\nlocation = "{known.host}"\ninsecure = true\n')
     options = [
@@ -142,6 +146,10 @@ def podman_with(known: Registry) -> Iterator[Podman]:
         words = ('ENTRYPOINT ["/bin/echo", "own"]', 'CMD ["usual"]')
         changes = [option for word in words for option in ("--change", word)]
         service.command("import", *changes, "-", SPEAKING, stdin=root_file_system())
+        try:
+            service.command("run", "--rm", "--network", "host", IMAGE, "true")
+        except AssertionError as error:
+            raise Unusable(str(error)) from error
         service.start()
         yield service
     finally:
