@@ -147,7 +147,8 @@ def podman_with(known: Registry) -> Iterator[Podman]:
         changes = [option for word in words for option in ("--change", word)]
         service.command("import", *changes, "-", SPEAKING, stdin=root_file_system())
         try:
-            service.command("run", "--rm", "--network", "host", IMAGE, "true")
+            limits = ("--ulimit", "nofile=1024", "--ulimit", "nproc=1024")  # the usual ones need more of the machine
+            service.command("run", "--rm", "--network", "host", *limits, IMAGE, "true")
         except AssertionError as error:
             raise Unusable(str(error)) from error
         service.start()

@@ -10,6 +10,7 @@ import pytest
 
 from factories.asking import QUESTION, answer, bash, end, log_of, python, question, run_of, start, wait_until
 from factories.modules import INSTANCE
+from infraxys.engine.feedback.idle import NOTE
 from plugins.server import ServerProcess
 
 
