@@ -4,6 +4,7 @@
 pytest_plugins = [
     "plugins.postgres",
     "plugins.sandbox",
+    "plugins.containers",
     "plugins.server",
     "plugins.accounts",
     "plugins.access",

@@ -159,11 +159,15 @@ class Executor:
 
     def call(self, command: str, *arguments: object) -> Any:
         """Have a command executed and give its answer."""
-        assert self.process.stdin is not None
         done = len(self.events.of("answer", command=command))
+        self.tell(command, *arguments)
+        return self.events.wait("answer", done + 1, command=command)[-1]["value"]
+
+    def tell(self, command: str, *arguments: object) -> None:
+        """Have a command executed that the process may not outlive."""
+        assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([command, *arguments]) + "\n")
         self.process.stdin.flush()
-        return self.events.wait("answer", done + 1, command=command)[-1]["value"]
 
     def kill(self) -> None:
         """End it as kill -9 does, and wait until it is gone."""

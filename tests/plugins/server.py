@@ -118,7 +118,7 @@ def make_library(folder: Path) -> GitRepository:
 def server() -> Iterator[ServerProcess]:
     """A server in developer mode with the test module on branch main and feature/a/b."""
     folder = make_folder()
-    running = ServerProcess(folder)
+    running = ServerProcess(folder, environment={"INFRAXYS_CONTAINER_SOCKET": str(folder / "no engine")})
     try:
         repository = make_library(folder)
         repository.commit(library(), branch="feature/a/b")

@@ -138,7 +138,7 @@ def _plan_image(
     key = (instance.container.id, instance.id, "")
     action = GeneratedAction(*key, "", image, instance.label, slot, instance.packet.path)
     words = [word for word in attribute.reference_value_attribute_name.splitlines() if word]
-    return _plan(world, environment, generation, action, attribute, image=image, command=json.dumps(words))
+    return _plan(world, environment, generation, action, attribute, image=image, command=json.dumps(["", *words]))
 
 
 def _plan(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from infraxys.engine.backends.base import PullPolicy
 from infraxys.engine.limits import NO_WISHES, Wishes
 from infraxys.spec.identity import BranchPath
 
@@ -26,7 +27,7 @@ class PlannedStep:
     `attributes` are exported to the action as shell variables (names checked, dangerous ones left out);
     `variables` are those of spec 6.5. `timeout_seconds` is the packet file's own limit; `wishes` are the others.
     `image` is the container image to execute in, as the packet file has it, with its `custom_command` in place of the
-    file itself.
+    file itself; `pull_policy` None is the server's.
     """
 
     id: str
@@ -43,6 +44,7 @@ class PlannedStep:
     is_quick: bool = False
     image: str = ""
     custom_command: str = ""
+    pull_policy: PullPolicy | None = None
     is_interactive: bool = False
     wishes: Wishes = NO_WISHES
 

@@ -176,6 +176,9 @@ def _plan_step(
         is_quick=action.slot.file.is_quick_runner,
         is_interactive=action.slot.file.is_interactive,
         wishes=wishes_of(action.slot.file),
+        image=action.slot.file.docker_image.strip(),
+        custom_command=action.slot.file.custom_command,
+        pull_policy=action.slot.file.pull_policy or None,
     )
 
 

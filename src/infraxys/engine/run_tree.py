@@ -87,7 +87,9 @@ def lay_out(
     variables = {**step.variables, **run_variables(step, run)}
     given = () if step.is_quick else run.variables
     exports = exported(given) + shell_exports(variables)
-    if not step.is_quick:
+    if step.image:  # nothing is prepared there, and any shell can read this
+        exports = exported(given) + shell_exports({**step.attributes, **variables})
+    elif not step.is_quick:
         attributes = {name: value for name, value in step.attributes.items() if name not in variables}
         exports += preparation(ROOT, Path(environment), step, modules, shell_exports(attributes), run.overrides)
     write(f"{system}/custom/arguments.json", run.argument)

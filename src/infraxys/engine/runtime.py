@@ -12,6 +12,7 @@ from infraxys.engine.attachments import Attached, Attachment, notes, settle
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.feedback.conversation import Host
+from infraxys.engine.images import Images
 from infraxys.engine.limits import Allowance, allow
 from infraxys.engine.logs import StepLog
 from infraxys.engine.materialise import EnvironmentStore
@@ -106,7 +107,8 @@ class StepRuntime:
     `export` gives the folder of a module at a commit; called in threads, raises StartFailed with a message for people.
     `runs` is where the folders of running steps lie, in `work` unless given. `certificates` are those (PEM) by
     which actions know the server when they call it. `usual` is what an action gets that asks for nothing, `most`
-    the most that one can ask for. `attachments` give steps folders that stay.
+    the most that one can ask for. `attachments` give steps folders that stay. `images` executes the steps that name an
+    image.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part of what a step gets
@@ -121,6 +123,7 @@ class StepRuntime:
         runs: Path | None = None,
         certificates: bytes | None = None,
         attachments: tuple[Attachment, ...] = (),
+        images: Images | None = None,
     ) -> None:
         self._backend, self._export = backend, export
         self._attachments = attachments
@@ -129,6 +132,7 @@ class StepRuntime:
         self._certificates = certificates
         self._usual = usual or Allowance(Limits())
         self._most = most or self._usual
+        self._images = images or Images()
         self._executions: dict[str, Execution] = {}
         self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
@@ -159,9 +163,11 @@ class StepRuntime:
             lay_out(folder, environment, step, run, modules)
             if run.masker is not None:
                 run.masker.prepare()
+            action, refused = self._spec(folder, environment, plan, step, run, modules)
+            if step.image:
+                action = self._images.adapt(action, step, run)
             for attachment in self._attachments:
                 attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
-            action, refused = self._spec(folder, environment, plan, step, run, modules)
             action = with_attached(action, attached)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
@@ -183,8 +189,9 @@ class StepRuntime:
         prepared = await loop.run_in_executor(None, self.lay_out, plan, index, run)
         if prepared.action is None:
             return StartedStep(prepared, None, prepared.problem)
+        backend = self._images.backend if prepared.action.image else self._backend
         try:
-            return StartedStep(prepared, await self._backend.start(prepared.action, is_held=True))
+            return StartedStep(prepared, await backend.start(prepared.action, is_held=True))
         except StartFailed as error:
             return StartedStep(prepared, None, str(error))
         except BaseException:
@@ -251,7 +258,7 @@ class StepRuntime:
         loop = asyncio.get_running_loop()
         ending: list[asyncio.Task[None]] = []
         stopper.bind(lambda: ending.append(loop.create_task(execution.terminate(self._grace))))
-        limit = min(step.timeout_seconds, prepared.run.timeout_seconds or step.timeout_seconds)
+        limit = time_limit(step, prepared.run)
         timer = loop.call_later(limit, stopper.stop, Status.TIMEOUT)
         output = StepOutput(
             execution,
@@ -324,8 +331,14 @@ class StepRuntime:
             limits=allowed.limits,
             is_interactive=step.is_interactive,
             is_loopback_refused=allowed.network == "loopback-refused",
+            seconds=time_limit(step, run),
         )
         return action, refused
+
+
+def time_limit(step: PlannedStep, run: RunContext) -> float:
+    """Give the seconds that a step may take: its own, or fewer if the run says so."""
+    return min(step.timeout_seconds, run.timeout_seconds or step.timeout_seconds)
 
 
 def _further_mounts(folder: Path, run: RunContext, modules: list[tuple[PlannedModule, Path]]) -> list[Mount]:

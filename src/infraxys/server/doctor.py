@@ -10,6 +10,9 @@ from pathlib import Path
 
 from infraxys.engine.backends.base import BackendUnavailable, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
+from infraxys.engine.backends.container import ContainerBackend
+from infraxys.engine.backends.container_api import find_socket
+from infraxys.server.backends import default_image, describe_rules, make_kubernetes
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import HEAD, current_revision
@@ -37,6 +40,8 @@ def examine(settings: Settings) -> list[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "data": lambda: check_folder(folder),
         "sandbox": lambda: check_sandbox(folder),
+        "containers": lambda: check_containers(settings, folder),
+        "kubernetes": lambda: check_kubernetes(settings, folder),
         "git": check_git,
         "database": lambda: check_database(settings.database),
         "engine": lambda: check_database_url(settings.engine),
@@ -83,6 +88,42 @@ def check_sandbox(folder: DataFolder) -> str:
         shutil.rmtree(work, ignore_errors=True)
     works = f"bubblewrap works ({seconds * 1000:.0f} ms); limits by {backend.limits_by}"
     return f"{works}; network 'loopback-refused': {own_network}"
+
+
+def check_containers(settings: Settings, folder: DataFolder) -> str:
+    """Ask the container engine; no engine is no failure where nothing asks for one."""
+    work = folder.work.with_name(f"{folder.work.name}-doctor")
+    socket = settings.container_socket
+    if settings.backend != "container" and socket is None and find_socket() is None:
+        return "no container engine here: actions that name an image fail; install podman or Docker if there are any"
+    backend = ContainerBackend(work, socket=socket, accounts=folder.accounts, image=default_image(settings))
+
+    async def probe() -> str:
+        try:
+            await backend.probe()
+        except BackendUnavailable as error:
+            raise BackendUnavailable(f"{error} (socket {socket or find_socket()})") from error
+        finally:
+            await backend.close()
+        return backend.described
+
+    return f"{asyncio.run(probe())}; images that modules choose are {describe_rules(settings)}"
+
+
+def check_kubernetes(settings: Settings, folder: DataFolder) -> str:
+    """Ask the cluster whether it would take a Job, where the settings name it."""
+    if settings.backend != "kubernetes":
+        return "not used"
+    backend = make_kubernetes(settings, folder)
+
+    async def probe() -> str:
+        try:
+            await backend.probe()
+        finally:
+            await backend.close()
+        return backend.described
+
+    return asyncio.run(probe())
 
 
 def check_git() -> str:

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 
 from infraxys.durable.engine import DurableEngine
 from infraxys.durable.reaper import Reaper
-from infraxys.engine.backends.base import Backend, BackendUnavailable, StartFailed
+from infraxys.engine.attachments import Attachment
+from infraxys.engine.backends.base import BackendUnavailable, StartFailed
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
-from infraxys.engine.backends.dummy import DummyBackend
 from infraxys.engine.plan import PlannedModule
 from infraxys.engine.runtime import StepRuntime
 from infraxys.kit.clock import new_id
@@ -32,6 +32,7 @@ from infraxys.server.auth.places import Place
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.tokens import TokenKey
+from infraxys.server.backends import make_backend, make_images, start_clearing
 from infraxys.server.caches.host_mounts import HostMounts
 from infraxys.server.caches.places import CacheFolders
 from infraxys.server.caches.store import CacheStore
@@ -167,6 +168,7 @@ class Services:
         self.artefacts = Artefacts(folder.artefacts, folder.accounts.gid, settings.artefact_limit)
         await asyncio.to_thread(self.caches.prepare)
         await asyncio.to_thread(self.artefacts.prepare)
+        self.images = make_images(settings, folder, backend)
         runtime = StepRuntime(
             backend,
             folder.work,
@@ -176,14 +178,12 @@ class Services:
             most=settings.most_allowed,
             grace_seconds=settings.kill_grace,
             certificates=await asyncio.to_thread(certificates, settings, folder),
-            attachments=(
-                CacheFolders(self.caches, lambda: self.access.policy),
-                self.artefacts,
-                *HostMounts.configured(settings.host_mounts, settings.mode, (folder.path, folder.work, folder.kept)),
-            ),
+            attachments=self._attachments(),
+            images=self.images,
         )
         await asyncio.to_thread(runtime.prepare)
         await self.backend.probe()
+        self._clearing = start_clearing(self.images, settings)
         self.runtime = runtime
         watchers = Watchers(asyncio.get_running_loop())
         execution = RunExecution(
@@ -212,6 +212,16 @@ class Services:
         self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers)
         self.lists = AttributeLists(runtime, execution)
         self.caches.start(lambda project_id: project_id not in self.access.policy.parents)
+
+    def _attachments(self) -> tuple[Attachment, ...]:
+        """Give what makes folders that stay; a cluster cannot write to those of this machine."""
+        settings, folder = self.settings, self.folder
+        if settings.backend == "kubernetes":
+            return ()
+        host_mounts = HostMounts.configured(
+            settings.host_mounts, settings.mode, (folder.path, folder.work, folder.kept)
+        )
+        return (CacheFolders(self.caches, lambda: self.access.policy), self.artefacts, *host_mounts)
 
     async def _register_example(self) -> None:
         """Register the example module in a new data folder."""
@@ -257,7 +267,9 @@ class Services:
     async def stop(self) -> None:
         """Close everything."""
         await self.drain()
+        await self._clearing
         await self.backend.close()
+        await self.images.close()
         await self.runtime.close()
         self.runs.close()
         self.variable_resolver.close()
@@ -288,17 +300,6 @@ def certificates(settings: Settings, folder: DataFolder) -> bytes | None:
     trusted = ssl.get_default_verify_paths().cafile
     path = folder.tls / "server.crt" if settings.tls_cert is None else Path(trusted or "")
     return path.read_bytes() if path.is_file() else None
-
-
-def make_backend(settings: Settings, folder: DataFolder) -> Backend:
-    """Make the backend that the settings name, ready for use. Raises BackendUnavailable."""
-    if settings.backend == "dummy":
-        folder.work.mkdir(parents=True, exist_ok=True)
-        return DummyBackend()
-    extra = tuple(Path(part) for part in settings.extra_read_only.split(":") if part)
-    backend = BubblewrapBackend(folder.work, slots=settings.slots, accounts=folder.accounts, extra_read_only=extra)
-    backend.prepare()
-    return backend
 
 
 def examples_directory() -> Path | None:

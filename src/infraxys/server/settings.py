@@ -47,7 +47,16 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     no_examples: bool = False
     grace: float = Field(default=30.0, ge=0)
     slots: int = Field(default_factory=default_slots, ge=1, le=2000)
-    backend: Literal["bubblewrap", "dummy"] = "bubblewrap"
+    backend: Literal["bubblewrap", "container", "kubernetes", "dummy"] = "bubblewrap"
+    container_socket: Path | None = None
+    container_network: str = "bridge"
+    default_image: str = ""
+    allow_custom_images: bool | None = None
+    allowed_images: str = ""
+    pull_policy: Literal["always", "missing", "never"] = "missing"
+    kubeconfig: Path | None = None
+    kubernetes_namespace: str | None = None
+    kubernetes_helper_image: str = "docker.io/library/busybox:stable"
     kill_grace: float = Field(default=10.0, ge=0, le=600)
     body_limit: int = Field(default=1024**2, ge=1024)
     body_seconds: float = Field(default=30.0, gt=0)

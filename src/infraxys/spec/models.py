@@ -210,6 +210,7 @@ class PacketFile(Model):
     menu_path: OptionalText = ""
     docker_image: OptionalText = ""
     custom_command: OptionalText = ""
+    pull_policy: Literal["", "always", "missing", "never"] = ""
     is_quick_runner: bool = False
     limits: ActionLimits | None = None
     network: Literal["on", "loopback-refused", "off"] | None = None

@@ -122,10 +122,12 @@ class TestRefused:
         assert time.monotonic() - began < 30
 
     @pytest.mark.parametrize("name", ["image", "in_image"])
-    def test_images_need_a_container_backend(self, lists_server: ServerProcess, name: str) -> None:
+    def test_images_need_a_container_engine(self, lists_server: ServerProcess, name: str) -> None:
         answer = ask(lists_server, name)
-        assert (answer.status_code, answer.json()["code"]) == (409, "no_container_backend")
-        assert "registry.example/" in answer.json()["detail"]
+        assert (answer.status_code, answer.json()["code"]) == (409, "list_failed")
+        assert f"attribute '{name}'" in answer.json()["detail"]
+        assert "the container engine does not answer" in answer.json()["detail"]
+        assert str(lists_server.folder) not in answer.text
 
     @pytest.mark.parametrize(
         ("name", "status", "code"),

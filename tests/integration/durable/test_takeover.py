@@ -44,7 +44,7 @@ def test_a_restart_goes_on_at_once_and_repeats_no_step(start_executor, tmp_path)
 
 def test_a_process_that_dies_before_a_step_began_loses_nothing(start_executor, tmp_path):
     first = start_executor("e1")
-    first.call("submit", plan(tmp_path, "r", "ok", "die"))
+    first.tell("submit", plan(tmp_path, "r", "ok", "die"))
     first.close()
     (tmp_path / "r.plan").write_text("ok\nok")
     second = start_executor("e2")
@@ -54,7 +54,7 @@ def test_a_process_that_dies_before_a_step_began_loses_nothing(start_executor, t
 
 def test_a_run_that_kills_its_process_each_time_is_given_up(start_executor, tmp_path):
     first = start_executor("e1")
-    first.call("submit", plan(tmp_path, "r", "die"))
+    first.tell("submit", plan(tmp_path, "r", "die"))
     first.close()
     second = start_executor("e2")
     second.close()  # it took the run up and died of it as well

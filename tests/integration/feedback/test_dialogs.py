@@ -10,6 +10,7 @@ import pytest
 
 from factories.asking import QUESTION, answer, bash, end, log_of, python, question, run_of, start, wait_until
 from factories.modules import INSTANCE
+from infraxys.engine.feedback.idle import NOTE
 from plugins.server import ServerProcess
 
 
@@ -267,6 +268,33 @@ class TestNobodyThere:
         assert run["status"] == "FAILED"
         assert "nobody is there to give any" in run["log"]
         assert "EOFError" in run["log"]
+
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            "ends = select.poll(); ends.register(0, select.POLLIN); ends.poll()",
+            "ends = select.poll(); ends.register(0, select.POLLIN); ends.poll(-1)",
+        ],
+    )
+    def test_so_does_one_that_polls_before_it_reads(self, server: ServerProcess, wait: str) -> None:
+        code = f"import select, sys\n{wait}\nprint(repr(sys.stdin.read()))"
+        run = server.execute(INSTANCE, "code.py", argument={"code": code})
+        assert run["log"] == f"{NOTE}''\n"
+
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            "time.sleep(2.5)",
+            "select.select([0], [], [], 2.5)",
+            "ends = select.poll(); ends.register(0, select.POLLIN); ends.poll(2500)",
+            "a, b = socket.socketpair(); select.select([0, a], [], [], 2.5)",
+            "ends = select.poll(); ends.poll(2500)",
+        ],
+    )
+    def test_one_that_waits_for_something_else_keeps_its_input(self, server: ServerProcess, wait: str) -> None:
+        code = f"import select, socket, time\n{wait}\nprint('on')"
+        run = server.execute(INSTANCE, "code.py", argument={"code": code})
+        assert run["log"] == "on\n"
 
     def test_requests_about_instances_are_answered_until_then(self, server: ServerProcess) -> None:
         request = {"requestType": "GET INSTANCE", "velocityName": "x", "containerId": "y"}

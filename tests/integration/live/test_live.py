@@ -82,9 +82,9 @@ class TestFollowing:
             assert states[-1] == "SUCCESS"
             assert set(states) <= {"QUEUED", "RUNNING", "SUCCESS"}
             assert connection.ask("unfollowRuns")["type"] == "done"
-            server.execute(INSTANCE, "ok.sh")
+            after = server.execute(INSTANCE, "ok.sh")["id"]
             assert connection.ask("ping")["type"] == "pong"
-            assert not [item for item in connection.kept if item["type"] == "run" and item["run"]["id"] != run_id]
+            assert not [item for item in connection.kept if item["type"] == "run" and item["run"]["id"] == after]
 
     def test_who_is_far_behind_skips_a_piece_and_is_told_which(self, server: ServerProcess) -> None:
         code = "import sys\nfor n in range(9 * 1024):\n    sys.stdout.write('%01023d\\n' % n)"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Stream = Literal["stdout", "stderr"]
+PullPolicy = Literal["always", "missing", "never"]
 
 
 class BackendUnavailable(Exception):  # noqa: N818 - reads as a state: "the backend is unavailable: <why>"
@@ -35,6 +36,25 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a registry is told to give an image: a name and password, or an identity token. Secret."""
+
+    registry: str
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an action's root file system is made of. `reference` is complete, with registry and tag or digest."""
+
+    reference: str
+    pull_policy: PullPolicy = "missing"
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one action may use. `cpus` None is no limit; sizes are bytes."""
 
@@ -52,12 +72,15 @@ class ActionSpec:
     """Everything a backend needs to execute one action; pure data.
 
     `command` runs inside, with `environment` and nothing else from the host, in `directory`. A command that starts with
-    the word `source` names a script for the shell that the backend starts anyway. `run_id` and `step_id` name the
+    the word `source` names a script for the shell that the backend starts anyway; after an empty word come arguments of
+    what the image itself starts. `run_id` and `step_id` name the
     execution in messages. The sources of writable mounts are handed over to the account that the action runs as:
     actions with the same `account` run as the same one, so that they can share folders; others as any that is free.
     With `is_interactive` it has a terminal: one stream, "stdout", both ways. `is_loopback_refused` narrows `network`:
-    the host's own addresses and those of its cloud's metadata cannot be reached. A backend that cannot do one of these
-    refuses to start the action.
+    the host's own addresses and those of its cloud's metadata cannot be reached. `image` is for backends that execute
+    in one; None is the one that the backend was made with. A backend that cannot do one of these refuses to start the
+    action. `seconds` is when the action will be terminated at the latest, for backends whose actions could outlive this
+    process.
     """
 
     run_id: str
@@ -71,6 +94,8 @@ class ActionSpec:
     account: str = ""
     is_interactive: bool = False
     is_loopback_refused: bool = False
+    image: Image | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

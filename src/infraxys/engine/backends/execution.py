@@ -16,6 +16,7 @@ from infraxys.engine.backends.cgroups import SlotGroup
 from infraxys.engine.backends.own_network import OwnNetwork
 from infraxys.engine.backends.spawn import Process
 from infraxys.engine.backends.terminal import hangs_up_only, resume_typing, set_size, suspend_typing
+from infraxys.engine.backends.waiting import waits_for
 
 READ_BYTES = 64 * 1024
 AHEAD_BYTES = 1024 * 1024  # output read ahead of its reader; then the pipes are left full
@@ -451,28 +452,6 @@ def process_namespace(process: int) -> str:
         return str(Path(f"/proc/{process}/ns/pid").readlink())
     except OSError:
         return ""
-
-
-def waits_for(process: int, pipe: str) -> bool:
-    """Whether a process sleeps in a read of a pipe: it sleeps in one, and has no other pipe that it could read."""
-    folder = Path(f"/proc/{process}")
-    try:
-        if not any("pipe_read" in (task / "wchan").read_text() for task in (folder / "task").iterdir()):
-            return False
-        readable = {
-            str(entry.readlink())
-            for entry in (folder / "fd").iterdir()
-            if str(entry.readlink()).startswith("pipe:") and is_readable(folder / "fdinfo" / entry.name)
-        }
-    except OSError:
-        return False
-    return readable == {pipe}
-
-
-def is_readable(information: Path) -> bool:
-    """Whether an open file may be read, by what the kernel says of it."""
-    flags = next(line for line in information.read_text().splitlines() if line.startswith("flags:"))
-    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_WRONLY
 
 
 def all_processes() -> list[int]:

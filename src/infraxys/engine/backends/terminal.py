@@ -32,9 +32,14 @@ def open_terminal(ours: list[int], theirs: list[int]) -> None:
 
 def set_size(terminal: int, columns: int, rows: int) -> None:
     """Change the size; the kernel tells what runs in the foreground. Raises OSError and, out of range, ValueError."""
+    check_size(columns, rows)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, SIZE.pack(rows, columns, 0, 0))
+
+
+def check_size(columns: int, rows: int) -> None:
+    """Raise ValueError for a size that no terminal has."""
     if not (1 <= columns <= MAX_CELLS and 1 <= rows <= MAX_CELLS):
         raise ValueError(f"a terminal has 1 to {MAX_CELLS} columns and rows, not {columns} and {rows}")
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, SIZE.pack(rows, columns, 0, 0))
 
 
 def suspend_typing(terminal: int) -> int:

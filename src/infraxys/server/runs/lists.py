@@ -30,12 +30,6 @@ class ListFailed(Conflict):
     code = "list_failed"
 
 
-class NeedsImage(Conflict):
-    """The list is made by an image, and nothing here executes images."""
-
-    code = "no_container_backend"
-
-
 @dataclass(frozen=True, slots=True)
 class Values:
     """A list. `made_at` and `holds_until` are None for one that is simply written in the packet."""
@@ -47,27 +41,19 @@ class Values:
 
 
 class AttributeLists:
-    """Makes lists and keeps them for as long as their attribute says. Used on the event loop.
+    """Makes lists and keeps them for as long as their attribute says. Used on the event loop."""
 
-    `executes_images`: whether there is a backend for steps that name an image.
-    """
-
-    def __init__(self, runtime: StepRuntime, execution: RunExecution, *, executes_images: bool = False) -> None:
-        self._runtime, self._execution, self._executes_images = runtime, execution, executes_images
+    def __init__(self, runtime: StepRuntime, execution: RunExecution) -> None:
+        self._runtime, self._execution = runtime, execution
         self._kept: LRUCache[Hashable, Values] = LRUCache(MAX_KEPT, getsizeof=_weight)
         self._making: dict[Hashable, asyncio.Task[Values]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def values(self, found: ValueList, subject: Subject, *, refresh: bool = False) -> Values:
-        """Give the values of a list; with `refresh` made anew. Raises ListFailed, NeedsImage and Unavailable."""
+        """Give the values of a list; with `refresh` made anew. Raises ListFailed and Unavailable."""
         plan = found.plan
         if plan is None:
             return Values(found.items)
-        if plan.steps[0].image and not self._executes_images:
-            raise NeedsImage(
-                f"attribute '{found.attribute.name}' takes its values from image '{plan.steps[0].image[:200]}', and no "
-                "container backend is configured on this server"
-            )
         key = key_of(plan)
         kept = self._kept.get(key)
         if kept is not None and not refresh and time.monotonic() < kept.deadline:
