@@ -1,7 +1,9 @@
 """Actions in real sandboxes that import the Python library: they ask, answer, and call the API."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from factories.asking import answer, end, log_of, question, start, wait_until
 from factories.bootstrap import Bootstrap
 from factories.modules import ENVIRONMENT, INSTANCE, WORKFLOW
+from infraxys.engine.run_tree import ROOT
 from plugins.server import ServerProcess
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "python-library.md"
@@ -253,3 +256,13 @@ class TestPath:
     def test_what_the_environment_has_is_kept(self, tmp_path: Path) -> None:
         bootstrap = Bootstrap(tmp_path).lay_out({"run.sh": 'echo "$PYTHONPATH"'})
         assert bootstrap.run(PYTHONPATH="/image/lib").stdout == f"/image/lib:{tmp_path}/core/python\n"
+
+    def test_it_is_there_in_images(self, tmp_path: Path) -> None:
+        bootstrap = Bootstrap(tmp_path).lay_out({"run.sh": 'echo "$PYTHONPATH"'}, is_quick=True)
+        launcher = (tmp_path / "core" / "image.sh").read_text().replace(ROOT, str(tmp_path))
+        command = ["/bin/sh", "-c", launcher, "image.sh", "file", "run.sh"]
+        for given, expected in (("", ""), ("/image/lib", "/image/lib:")):
+            ended = subprocess.run(
+                command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": given}
+            )
+            assert ended.stdout == f"{expected}{bootstrap.root}/core/python\n"
