@@ -218,7 +218,8 @@ def test_b05_an_action_has_no_more_rights_than_its_starter(access_server: Access
 def test_the_client_libraries_find_endpoint_and_token_where_they_look(server: ServerProcess) -> None:
     code = """
 config = json.load(open("/tmp/infraxys/variables/INFRAXYS-CONFIG/INFRAXYS-REST-CLIENT"))
-print(json.dumps([config["endpoint"] == os.environ["INFRAXYS_REST_ENDPOINT"], config["token"] == TOKEN]))
+endpoint = config["endpoint"] + "/api/v1"
+print(json.dumps([endpoint == os.environ["INFRAXYS_REST_ENDPOINT"], config["token"] == TOKEN]))
 """
     assert said(server, code) == [True, True]
 

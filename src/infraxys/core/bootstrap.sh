@@ -13,6 +13,7 @@ __infraxys_root=${BASH_SOURCE[0]%/core/bootstrap.sh}
 readonly __infraxys_root
 __infraxys_is_prepared= # "true" except for quick runners, for which nothing is prepared
 __infraxys_modules=() __infraxys_files=() __infraxys_folders=() __infraxys_properties=() __infraxys_arguments=()
+__infraxys_python=         # the folders of modules for Python, each with a colon behind it
 __infraxys_original=       # the folder of the original's core module, if that is enabled
 __infraxys_now=            # the file that is being sourced
 __infraxys_is_action=      # "true" once the action runs
@@ -20,7 +21,8 @@ __infraxys_was_reported=   # "true" when nothing more is to be said about a fail
 __infraxys_last_failure=   # the last command that failed, for an action without `set -e`
 . "$__infraxys_root/system/environment.sh"
 initial_script_name=$1
-export INITIAL_PID=$$ initial_script_name
+PYTHONPATH=$__infraxys_python${PYTHONPATH:+$PYTHONPATH:}$__infraxys_root/core/python # ours is the last to be searched
+export INITIAL_PID=$$ PYTHONPATH initial_script_name
 set -- "${__infraxys_arguments[@]}"
 
 # -- Failures: the rest of it is read when there is one --

@@ -4,6 +4,8 @@
 
 # shellcheck source=/dev/null
 . /tmp/infraxys/system/environment.sh
+PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}/tmp/infraxys/core/python # ours is the last to be searched
+export PYTHONPATH
 cd -- "$INSTANCE_DIR" || exit 126
 
 if [ "$1" = line ]; then

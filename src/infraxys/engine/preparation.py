@@ -17,7 +17,7 @@ CORE_MODULE, CORE_PLACE = "infraxys-modules/infraxys-core", "github.com/infraxys
 CORE_SETUP = "bash/bootstrap/setup_environment.sh"
 # The packet file of that module that sources the scripts of environment and container; where it is, ours do not.
 CORE_INSTANCE_FILE = "init_instance0_runs_first_infraxys_system.sh"
-LEFT_OUT = frozenset({"__init__.py", "__pycache__"})  # of our core folder: what makes it a package
+LEFT_OUT = frozenset({"__init__.py", "__pycache__"})  # of our core folder itself: what makes it a package
 # Files whose functions are defined only when the first of them is called, unless a module is there to use them.
 GROUPS = ("arguments", "logging", "files", "feedback", "dialogs", "forms", "modules", "remote", "git")
 Found = tuple[str, str]  # a file, the folder it is sourced in
@@ -31,6 +31,7 @@ class ModuleFiles:
     source: tuple[str, ...]
     after: tuple[str, ...]
     has_setup: bool
+    has_python: bool
 
 
 def preparation(
@@ -68,6 +69,7 @@ def preparation(
         *ordered((f"{folder}/{name}", folder) for folder, found in places for name in found.after),
         *((f"./{name}", instance) for name in own if name.startswith("after_modules_enabled.")),
     ]
+    python = [f"{folder}/python:" for folder, found in places if found.has_python]
     given = [f"{root}/run_overrides/override.auto_properties"] if overrides else []
     properties = [*(file for file, _ in auto), *(f"{instance}/{name}" for name in own), *given]
     return "".join(
@@ -77,6 +79,7 @@ def preparation(
             array("__infraxys_folders", (folder for _, folder in files)),
             array("__infraxys_properties", (file for file in properties if file.endswith(".auto_properties"))),
             f"__infraxys_original={shlex.quote(original)}\n",
+            f"__infraxys_python={shlex.quote(''.join(python))}\n",
             array("__infraxys_modules", (folder for folder, _ in places)),
             "default_module_dir=${__infraxys_modules[0]-}\n",
             array("__infraxys_arguments", (word for name, value in overrides.items() for word in (f"--{name}", value))),
@@ -104,6 +107,7 @@ def module_files(folder: Path) -> ModuleFiles:
         source=tuple(names_in(folder / "auto-source")),
         after=tuple(name for name in names if name.startswith("after_modules_enabled.")),
         has_setup=(folder / CORE_SETUP).is_file(),
+        has_python=(folder / "python").is_dir(),
     )
 
 
@@ -123,7 +127,7 @@ def array(name: str, values: Iterable[str]) -> str:
 
 def copy_core(source: Traversable, target: Path) -> None:
     """Copy what every action sees of our core, readable for all whatever the umask. Blocks; once at start."""
-    _copy(source, target)
+    _copy(source, target, LEFT_OUT)
     names = [
         name
         for group in GROUPS
@@ -134,10 +138,10 @@ def copy_core(source: Traversable, target: Path) -> None:
     (target / "bash" / "stubs.sh").chmod(0o755)
 
 
-def _copy(source: Traversable, target: Path) -> None:
+def _copy(source: Traversable, target: Path, left_out: frozenset[str] = frozenset({"__pycache__"})) -> None:
     for file in source.iterdir():
         place = target / file.name
-        if file.name in LEFT_OUT:
+        if file.name in left_out:
             continue
         if file.is_dir():
             shutil.rmtree(place, ignore_errors=True)

@@ -102,7 +102,7 @@ def lay_out(
         write(f"{folder}/run_overrides/override.auto_properties", "".join(lines).encode(errors="replace"))
     if run.token is not None:
         write(f"{system}/token", run.token.encode())
-        client = {"endpoint": run.rest_endpoint, "token": run.token}
+        client = {"endpoint": server_of(run.rest_endpoint or ""), "token": run.token}
         write(f"{system}/rest_client.json", json.dumps(client).encode())
     if any(variable.file is not None for variable in given):
         write_variables(folder / "variables", given)
@@ -208,8 +208,13 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         variables["WORKFLOW"] = run.workflow_name
     if run.rest_endpoint is not None:
         variables["INFRAXYS_REST_ENDPOINT"] = run.rest_endpoint
-        variables["infraxys_request_url"] = run.rest_endpoint.partition("/api/")[0]
+        variables["infraxys_request_url"] = server_of(run.rest_endpoint)
     return variables
+
+
+def server_of(rest_endpoint: str) -> str:
+    """Give the address of the server itself: what clients of the API put `/api/v1` behind."""
+    return rest_endpoint.partition("/api/")[0]
 
 
 def shell_exports(variables: Mapping[str, str]) -> str:

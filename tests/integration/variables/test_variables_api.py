@@ -236,7 +236,8 @@ import json, os, ssl, time, urllib.request
 print("waiting", flush=True)
 client = json.load(open("/tmp/infraxys/variables/INFRAXYS-CONFIG/INFRAXYS-REST-CLIENT"))
 trusted = ssl.create_default_context(cafile="/tmp/infraxys/core/server_ca.pem")
-asked = urllib.request.Request(client["endpoint"] + "VARIABLE", headers={"Authorization": "token " + client["token"]})
+url = client["endpoint"] + "/api/v1VARIABLE"
+asked = urllib.request.Request(url, headers={"Authorization": "token " + client["token"]})
 while json.load(urllib.request.urlopen(asked, context=trusted))["version"] < 2:
     time.sleep(0.05)
 print("new: canary-rot" + "ated-2"); print("old: " + os.environ["V_rotated"])

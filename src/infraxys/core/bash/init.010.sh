@@ -3,9 +3,6 @@
 #
 # shellcheck shell=bash
 
-if [[ :${PYTHONPATH-}: != *":$__infraxys_root/core/python:"* ]]; then
-    export PYTHONPATH=$__infraxys_root/core/python${PYTHONPATH:+:$PYTHONPATH}
-fi
 init_ssh
 process_ssh_private_key_variables
 process_ssh_config_variables # first, as the first setting of a name is what ssh takes

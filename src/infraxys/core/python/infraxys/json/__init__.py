@@ -1,0 +1,1 @@
+"""Forms, and the files in JSON that actions work with."""

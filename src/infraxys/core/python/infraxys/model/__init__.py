@@ -1,0 +1,1 @@
+"""What modules describe their own things by."""
