@@ -346,7 +346,7 @@ class TestRights:
     ) -> None:
         server = access_server
         project = server.make.project()
-        server.make.attach(project, ENVIRONMENT)
+        entry = server.make.attach(project, ENVIRONMENT)
         server.ask("POST", f"/instance/main/{INSTANCE}/files/true.sh/execute", server.everything, {})
         grant = server.make.custom(project)
         server.make.protect(grant, ENVIRONMENT, CONTAINER)
@@ -364,6 +364,8 @@ class TestRights:
             for method, suffix in (("GET", ""), ("GET", "/"), ("DELETE", ""), ("PUT", "/x"), ("DELETE", "/x")):
                 answer = server.ask(method, path + suffix, outsider)
                 assert (answer.status_code, answer.json()["code"]) == (404, "unknown_cache")
+        path = f"/projects/{project}/environments/{entry}"  # other tests see the container
+        assert server.ask("DELETE", path, server.everything).status_code == 204
 
 
 def test_what_a_cache_belongs_to_is_known_after_a_restart(own_server: ServerProcess) -> None:
