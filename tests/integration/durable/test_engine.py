@@ -266,10 +266,11 @@ def test_the_private_way_to_take_over_is_there_and_the_public_one_does_it_too(st
 
 
 def test_failures_of_the_pace_are_reported_and_survived(start_engine, tmp_path, monkeypatch, caplog):
-    failed = threading.Event()
+    calls, failed, again = [], threading.Event(), threading.Event()
 
     def fail(*_: object, **__: object) -> bool:
-        failed.set()
+        calls.append(1)
+        (failed if len(calls) == 1 else again).set()
         raise ConnectionError("the database is away")
 
     monkeypatch.setattr(engine_module.DurableEngine, "_adjust", fail)
@@ -278,6 +279,7 @@ def test_failures_of_the_pace_are_reported_and_survived(start_engine, tmp_path, 
         assert failed.wait(10)
         running.engine.submit(plan(tmp_path, "r", "ok"))
         running.events.wait("finished")
+        assert again.wait(10)  # and so the first failure has been reported
     assert "the pace of the queue could not be adjusted" in caplog.text
 
 

@@ -15,7 +15,7 @@ from infraxys.engine.backends.base import Chunk, Exit, Stream
 from infraxys.engine.backends.cgroups import SlotGroup
 from infraxys.engine.backends.own_network import OwnNetwork
 from infraxys.engine.backends.spawn import Process
-from infraxys.engine.backends.terminal import hangs_up_only, resume_typing, set_size, suspend_typing
+from infraxys.engine.backends.terminal import hangs_up_only, is_stopped, resume_typing, set_size, suspend_typing
 from infraxys.engine.backends.waiting import waits_for
 
 READ_BYTES = 64 * 1024
@@ -377,12 +377,11 @@ class SandboxExecution:
     async def _hang_up(self, inner: list[int]) -> None:
         """Ask what a person has stopped, and the shells that wait for one, as a terminal does that goes away.
 
-        Again and again: a shell that is just about to wait does not hear it.
+        Again and again: a shell that is just about to wait does not hear it, and others may be just about to stop.
         """
         namespace = self._namespace()
-        if namespace:
-            signal_processes(inner, signal.SIGCONT, namespace)
         while namespace:
+            signal_processes(filter(is_stopped, inner), signal.SIGCONT, namespace)
             signal_processes(filter(hangs_up_only, inner), signal.SIGHUP, namespace)
             await asyncio.sleep(HANG_UP_SECONDS)
 

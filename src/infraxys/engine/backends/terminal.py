@@ -71,3 +71,12 @@ def hangs_up_only(process: int) -> bool:
 def bit(number: signal.Signals) -> int:
     """Give a signal's bit in the masks of the kernel."""
     return 1 << (number - 1)
+
+
+def is_stopped(process: int) -> bool:
+    """Whether a process was stopped by a signal, so that it hears no other until it goes on."""
+    try:
+        after_name = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return after_name[:1] == [b"T"]
