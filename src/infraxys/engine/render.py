@@ -327,8 +327,9 @@ class _Generator:
         context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
         template = compile_once(source, job.slot.file.filename)
         result = template.render(context, strict=self.evaluator.strict)
-        control = {name: result.variables[name] for name in CONTROL_VARIABLES if name in result.variables}
-        return _Rendered(source, self.evaluator.strict, tuple(reads.trace), result.text.encode(), control)
+        control = {name: result.assigned[name] for name in CONTROL_VARIABLES if name in result.assigned}
+        content = result.text.encode(errors="replace")  # half of a character, as substring() can give, becomes `?`
+        return _Rendered(source, self.evaluator.strict, tuple(reads.trace), content, control)
 
     def _template_problem(self, job: _Job, error: velocity.VelocityError) -> None:
         """Report where it really is: in the file, or in the attribute that the file read."""

@@ -85,28 +85,24 @@ class Deferred:
         self.depth = 0
 
     def toString(self) -> str:  # noqa: N802 - the name that templates use
-        """Render the block in the scope where it was written."""
-        runtime = self.runtime
+        """Render the block into a string."""
+        return self.runtime.captured(self.render)
+
+    def render(self, runtime: Runtime) -> None:
+        """Render the block to the output, in the scope where it was written; #break in it ends just the block."""
         if self.depth >= runtime.budget.limits.macro_depth:
             raise LimitError(f"A block uses itself more than {self.depth} levels deep")
         runtime.budget.spend(self.weight)
         self.depth += 1
-        try:
-            return str(runtime.within(self.scope, self.text))
-        finally:
-            self.depth -= 1
-
-    def text(self, runtime: Runtime) -> str:
-        """Render the block in the current scope."""
-        return runtime.captured(self.stoppable)
-
-    def stoppable(self, runtime: Runtime) -> None:
-        """Render; #break in the block ends just the block."""
+        before = runtime.enter(self.scope)
         try:
             self.body(runtime)
         except Break as stop:
             if stop.scope is not None:
                 raise
+        finally:
+            runtime.enter(before)
+            self.depth -= 1
 
 
 class BlockCompiler(ValueCompiler):
@@ -211,10 +207,13 @@ class BlockCompiler(ValueCompiler):
         return run
 
     def shown(self, rt: Runtime, value: object, node: Reference) -> str:
-        """Return the text of a value."""
+        """Return the text of a value; a block writes its text itself, so that it stays when it ends with #stop."""
         if type(value) is int:
             return str(value)
         try:
+            if type(value) is Deferred:
+                value.render(rt)
+                return ""
             return to_text(value, rt.budget)
         except Exception as error:  # noqa: BLE001 - reraised with its place
             self.reraise(error, f"The text of {node.text}", node.offset)
@@ -258,7 +257,9 @@ class BlockCompiler(ValueCompiler):
 
         def halved(rt: Runtime) -> None:
             found = value(rt)
-            rt.write(half + half + null(rt) if found is None else half + self.shown(rt, found, node))
+            # As in the original, a block writes itself and nothing before it.
+            prefix = half + half if found is None else "" if type(found) is Deferred else half
+            rt.write(prefix + (null(rt) if found is None else self.shown(rt, found, node)))
 
         return halved
 
@@ -268,7 +269,7 @@ class BlockCompiler(ValueCompiler):
         """Compile #set; null leaves the variable as it is, in strict mode it sets null."""
         value = self.operand(node.value, inside_if=node.inside_if)
         assign, offset, strict = self.assign(node.target), node.offset, self.strict
-        name = node.target.root if not node.target.steps else None
+        name = node.target.name if not node.target.steps else None
 
         def run(rt: Runtime) -> None:
             try:
@@ -436,22 +437,31 @@ class BlockCompiler(ValueCompiler):
         values, offset = [self.value(argument) for argument in node.arguments], node.offset
 
         def run(rt: Runtime) -> None:
-            for value in values:
+            for number, value in enumerate(values):
                 found = value(rt)
-                if found is not None:
+                if found is None:
+                    rt.write(f"<!-- include error : error with arg {number} please see log. see error log -->")
+                else:
                     rt.write(self.file(rt, to_text(found, rt.budget), "include", offset))
 
         return run
 
     def evaluate(self, node: EvaluateNode) -> Render:
-        """Compile #evaluate."""
+        """Compile #evaluate; #stop and #break in its text end just that text."""
         value, offset, name = self.value(node.argument), node.offset, f"{self.source.name} #evaluate"
 
         def run(rt: Runtime) -> None:
             found = value(rt)
-            if found is not None:
-                text = to_text(found, rt.budget)
+            if found is None:
+                return
+            text = to_text(found, rt.budget)
+            try:
                 self.nested(rt, "evaluate:" + text, name, text, offset)
+            except Stop:
+                return
+            except Break as stop:
+                if stop.scope is not None:
+                    raise
 
         return run
 

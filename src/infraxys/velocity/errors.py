@@ -12,6 +12,7 @@ Every error names the template, the line and the column (1-based) and, where the
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+COLUMN_BREAK = re.compile(r"\t|\r\n|\n|\r")
 SHOWN_NAMES = 3
 MAX_NAME = 100  # characters of a name that is worth comparing with others
 MAX_MESSAGE = 300
@@ -30,47 +32,36 @@ class Source:
     The content of a double-quoted string is a source of its own; `outer` and `offset` say where it starts.
     """
 
-    __slots__ = ("_starts", "name", "offset", "outer", "text")
+    __slots__ = ("_marks", "name", "offset", "outer", "text")
 
     def __init__(self, name: str, text: str, outer: Source | None = None, offset: int = 0) -> None:
         self.name = name
         self.text = text
         self.outer = outer
         self.offset = offset
-        self._starts: list[int] | None = None
+        self._marks: tuple[list[int], list[tuple[int, int]]] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return the 1-based line and column of an offset; a tab reaches to the next multiple of eight."""
-        starts = self._starts
-        if starts is None:
-            starts = self._starts = line_starts(self.text)
-        row = bisect_right(starts, offset) - 1
-        line, first_column = self.outer.position(self.offset) if self.outer is not None else (1, 1)
-        column = first_column if row == 0 else 1
-        segment = self.text[starts[row] : offset]
-        if "\t" in segment:
-            for char in segment:
-                column = (column - 1) // 8 * 8 + 9 if char == "\t" else column + 1
+        if self._marks is None:
+            self._marks = marks(self.text, *(self.outer.position(self.offset) if self.outer is not None else (1, 1)))
+        offsets, places = self._marks
+        found = bisect_right(offsets, offset) - 1
+        line, column = places[found]
+        return line, column + offset - offsets[found]
+
+
+def marks(text: str, line: int, column: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the offsets behind each tab and line end, and the line and column there."""
+    offsets, places = [0], [(line, column)]
+    for found in COLUMN_BREAK.finditer(text):
+        if found.group() == "\t":
+            column = (places[-1][1] + found.start() - offsets[-1] - 1) // 8 * 8 + 9
         else:
-            column += len(segment)
-        return line + row, column
-
-
-def line_starts(text: str) -> list[int]:
-    r"""Return the offsets where lines start; a line ends with \n, \r or \r\n."""
-    starts = [0]
-    has_returns = "\r" in text
-    at = text.find("\n") if not has_returns else -1
-    while at >= 0:
-        starts.append(at + 1)
-        at = text.find("\n", at + 1)
-    if has_returns:
-        starts.extend(
-            index + 1
-            for index, char in enumerate(text)
-            if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n")
-        )
-    return starts
+            line, column = line + 1, 1
+        offsets.append(found.end())
+        places.append((line, column))
+    return offsets, places
 
 
 class VelocityError(Exception):

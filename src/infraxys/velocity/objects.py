@@ -131,6 +131,14 @@ def host_text(value: object, _budget: Budget) -> str:
     return result if isinstance(result, str) else type(value).__name__
 
 
+class Array(list[object]):
+    """What split() gives: a list that cannot grow or shrink."""
+
+
+class View(list[object]):
+    """What keySet(), values() and entrySet() give: it can be looped over and asked, but has no places."""
+
+
 class Entry:
     """An entry of a map."""
 

@@ -313,7 +313,10 @@ class ValueCompiler:
         """Refuse a variable that is not set."""
         known = close_names(node.root, rt.scope.names(), "$")
         message = f"Variable ${node.root} has not been set"
-        self.fail(UndefinedReferenceError(message, snippet=node.text, suggestions=known), node.offset)
+        error = UndefinedReferenceError(message, snippet=node.text, suggestions=known)
+        if any(rt.scope.has(name.format(node.root)) for name in ("{{{}}}", "!{}", "!{{{}}}")):
+            error.hint = f"braces and ! name another variable where one is set: write ${node.root} there"
+        self.fail(error, node.offset)
 
     def null_access(self, node: Reference, number: int) -> NoReturn:
         """Refuse a step behind null."""
@@ -416,7 +419,7 @@ class ValueCompiler:
     def assign(self, node: Reference) -> Callable[[Runtime, Any], None]:
         """Compile what `#set(reference = ...)` does with a value."""
         if not node.steps:
-            name = node.root
+            name = node.name
 
             def set_variable(rt: Runtime, value: object) -> None:
                 rt.scope.set(name, value)

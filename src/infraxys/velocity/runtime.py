@@ -184,13 +184,15 @@ class Runtime:
     """What the compiled parts of a template share during one render."""
 
     __slots__ = (
-        "budget", "depth", "files", "get", "macro_depth", "macros", "out", "scope", "strict", "units", "write",
+        "budget", "context", "depth", "files", "get", "macro_depth", "macros", "out", "scope", "strict", "units",
+        "write",
     )  # fmt: skip
 
     def __init__(
         self, context: Mapping[str, object], files: Mapping[str, str], budget: Budget, *, strict: bool
     ) -> None:
         self.budget = budget
+        self.context = context
         self.files = files
         self.strict = strict
         self.out: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from infraxys.velocity.errors import LimitError, Source, VelocityError
 from infraxys.velocity.limits import ACCOUNT, Budget, Limits
 from infraxys.velocity.parser import parse
 from infraxys.velocity.runtime import Break, Runtime, Stop
+from infraxys.velocity.values import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +25,14 @@ NESTED_COST = 100  # steps that a render inside another one costs: it is more wo
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a render gives: the text, and the variables that the template set (also when it ended with #stop)."""
+    """What a render gives, also when it ended with #stop: the text, and the variables as they are afterwards.
+
+    `variables` has those of the context as well; `assigned` has just what the template set.
+    """
 
     text: str
     variables: Mapping[str, object]
+    assigned: Mapping[str, object]
 
 
 class Template:
@@ -100,7 +106,9 @@ class Template:
         limit = runtime.budget.limits.output
         if sum(map(len, runtime.out)) > limit:
             raise LimitError(f"The result is longer than {limit:,} characters").locate(source, 0)
-        return Result("".join(runtime.out), scope.own())
+        assigned = scope.own()
+        variables = ChainMap(assigned, runtime.context)  # type: ignore[arg-type] # the second is only read
+        return Result(joined("".join(runtime.out)), variables, assigned)
 
 
 def compile(text: str, name: str = "template") -> Template:  # noqa: A001 - velocity.compile() reads as what it does

@@ -7,6 +7,7 @@ long or grow is paid for from the `Budget` of the render.
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_NESTED = 50
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "list", dict: "map", type(None): "null"}
 
@@ -52,6 +54,13 @@ def to_text(value: object, budget: Budget, depth: int = 0) -> str:  # noqa: PLR0
     if is_host(value):
         return host_text(value, budget)
     raise VelocityError(f"A template cannot use a value of the type {type(value).__name__}")
+
+
+def joined(text: str) -> str:
+    """Make one character of each pair of surrogates, which `charAt` and `substring` can cut apart."""
+    if text.isascii() or not SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
 
 
 def shown(value: object) -> str:
