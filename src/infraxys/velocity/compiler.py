@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from infraxys.velocity.errors import LimitError, ResourceError, VelocityError, close_names
 from infraxys.velocity.loops import loop_of
 from infraxys.velocity.nodes import (
+    Argument,
     Block,
     Define,
     Expression,
@@ -85,23 +86,25 @@ class Deferred:
         self.depth = 0
 
     def toString(self) -> str:  # noqa: N802 - the name that templates use
-        """Render the block into a string."""
-        return self.runtime.captured(self.render)
+        """Render the block into a string, in the scope where it was written."""
+        before = self.runtime.enter(self.scope)
+        try:
+            return self.runtime.captured(self.render)
+        finally:
+            self.runtime.enter(before)
 
     def render(self, runtime: Runtime) -> None:
-        """Render the block to the output, in the scope where it was written; #break in it ends just the block."""
+        """Render the block to the output, in the scope where it is used; #break in it ends just the block."""
         if self.depth >= runtime.budget.limits.macro_depth:
             raise LimitError(f"A block uses itself more than {self.depth} levels deep")
         runtime.budget.spend(self.weight)
         self.depth += 1
-        before = runtime.enter(self.scope)
         try:
             self.body(runtime)
         except Break as stop:
             if stop.scope is not None:
                 raise
         finally:
-            runtime.enter(before)
             self.depth -= 1
 
 
@@ -308,7 +311,7 @@ class BlockCompiler(ValueCompiler):
     def macro_call(self, node: MacroCall) -> Render:
         """Compile `#name(...)`: which macro it is, if any, shows when it is rendered."""
         name, offset, weight = node.name, node.offset, node.weight
-        arguments = tuple((self.argument(argument.value), argument.text) for argument in node.arguments)
+        arguments = tuple((self.argument(argument.value), literal_text(argument)) for argument in node.arguments)
         body = self.block(node.body) if node.body is not None else None
 
         def run(rt: Runtime) -> None:
@@ -324,6 +327,8 @@ class BlockCompiler(ValueCompiler):
                 )
             scope = MacroScope(rt, rt.scope, dict(zip(macro.parameters, arguments, strict=False)))
             if body is not None:
+                if len(arguments) < len(macro.parameters):
+                    scope.declare(macro.parameters[len(arguments)])
                 scope.locals[BODY_CONTENT] = Deferred(rt, body, weight)
             before = rt.enter(scope)
             rt.macro_depth += 1
@@ -478,6 +483,12 @@ class BlockCompiler(ValueCompiler):
             raise Break(loop)
 
         return run
+
+
+def literal_text(argument: Argument) -> str:
+    """Return what an escaped or null parameter shows instead of its name: nothing else for numbers and booleans."""
+    plain = isinstance(argument.value, Literal) and not isinstance(argument.value.value, str)
+    return "" if plain else argument.text
 
 
 def if_else(test: Evaluate, then: Render, otherwise: Render | None) -> Render:

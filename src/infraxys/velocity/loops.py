@@ -54,6 +54,8 @@ def loop_of(compiler: ValueCompiler, node: Foreach, body: Render) -> Render:
             if stop.scope is not None and stop.scope is not loop:
                 raise
         finally:
+            if scope.get("foreach") is not loop:
+                saved.pop()  # what the template put there stays
             for key, before in saved:
                 scope.restore(key, before)
 
