@@ -214,7 +214,7 @@ class BlockCompiler(ValueCompiler):
         if type(value) is int:
             return str(value)
         try:
-            if type(value) is Deferred:
+            if type(value) is Deferred and value.runtime is rt:
                 value.render(rt)
                 return ""
             return to_text(value, rt.budget)

@@ -17,7 +17,7 @@ from infraxys.velocity.objects import Array, Entry, Items, View, capital, host_f
 from infraxys.velocity.values import equal_objects, joined, to_text, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from infraxys.velocity.limits import Budget
 
@@ -362,16 +362,26 @@ def map_put_all(budget: Budget, entries: dict[object, object], more: dict[object
     return ""
 
 
-def view(budget: Budget, items: Iterable[object]) -> View:
-    """Return items, and count them."""
-    found = View(items)
-    budget.spend(len(found))
-    return found
+def key_set(budget: Budget, entries: dict[object, object]) -> View:
+    """Return the keys."""
+    budget.spend(len(entries))
+    return View(entries, entries, lambda key: key)
+
+
+def values(budget: Budget, entries: dict[object, object]) -> View:
+    """Return the values."""
+    budget.spend(len(entries))
+    return View(entries, entries.values())
 
 
 def entry_set(budget: Budget, entries: dict[object, object]) -> View:
     """Return the entries."""
-    return view(budget, [Entry(key, value, lambda item: to_text(item, budget)) for key, value in entries.items()])
+
+    def entry(key: object) -> Entry:
+        return Entry(entries, key, lambda item: to_text(item, budget))
+
+    budget.spend(len(entries))
+    return View(entries, map(entry, entries), entry)
 
 
 MAP: dict[str, tuple[Overload, ...]] = {
@@ -384,8 +394,8 @@ MAP: dict[str, tuple[Overload, ...]] = {
     "containsValue": (("O", lambda b, m, v: list_index_of(b, list(m.values()), v) >= 0),),
     "remove": (("O", lambda _b, m, k: m.pop(k, None) if can_be_key(k) else None),),
     "clear": (("", cleared),),
-    "keySet": (("", view),),
-    "values": (("", lambda b, m: view(b, m.values())),),
+    "keySet": (("", key_set),),
+    "values": (("", values),),
     "entrySet": (("", entry_set),),
     "getOrDefault": (("OO", lambda _b, m, k, d: m.get(k, d) if can_be_key(k) else d),),
     "equals": (("O", lambda b, m, x: equal_objects(m, x, b)),),

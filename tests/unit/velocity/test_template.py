@@ -148,5 +148,11 @@ def test_braces_and_quiet_marks_name_another_variable_where_one_is_set(text: str
     assert all("sets another variable than $a" in message for message in found)
 
 
+def test_a_variable_that_is_a_block_is_its_text_afterwards() -> None:
+    result = velocity.compile("#define($menu_caption)Deploy $name#end#set($name = 'later')").render({"name": "now"})
+    assert result.assigned["menu_caption"] == "Deploy later"
+    assert velocity.render("$caption", {"caption": result.variables["menu_caption"]}) == "Deploy later"
+
+
 def test_a_block_that_ends_with_stop_keeps_its_text() -> None:
     assert velocity.render("#define($b)in#stop out#end[$b]after", {}) == "[in"
