@@ -28,11 +28,25 @@ def source_of(found: object, compiler: ValueCompiler, node: Foreach) -> list[obj
     if isinstance(found, list | tuple | Items):
         return found
     if isinstance(found, dict):
-        return View(found, found.values())
+        return View(found, ())
     if found is not None and compiler.strict:
         message = f"#foreach parameter {node.items_text} is a {type_name(found)} and cannot be iterated"
         compiler.fail(VelocityError(message, snippet=node.items_text), node.items_offset)
     return ()
+
+
+def length(source: list[object] | tuple[object, ...] | Items) -> int:
+    """Return how many rounds there are."""
+    if isinstance(source, Items):
+        return source.left()
+    return len(source.entries) if isinstance(source, View) else len(source)
+
+
+def items_of(source: list[object] | tuple[object, ...] | Items, loop: Loop) -> Iterator[object]:
+    """Give the items of all rounds."""
+    if isinstance(source, Items):
+        return of_items(source, loop)
+    return of_view(source) if isinstance(source, View) else of_list(source)
 
 
 def of_list(items: list[object] | tuple[object, ...]) -> Iterator[object]:
@@ -72,15 +86,13 @@ def loop_of(compiler: ValueCompiler, node: Foreach, body: Render) -> Render:
 
     def run(rt: Runtime) -> None:
         source = source_of(value(rt), compiler, node)
-        count = source.left() if isinstance(source, Items) else len(source)
+        count = length(source)
         if not count:
             return
         scope = rt.scope
         parent = scope.get("foreach")
         loop = Loop(count, parent if isinstance(parent, Loop) else None)
-        items = of_items(source, loop) if isinstance(source, Items) else of_list(source)
-        if isinstance(source, View):
-            items = of_view(source)
+        items = items_of(source, loop)
         saved = [(key, scope.save(key)) for key in (name, "velocityCount", "velocityHasNext", "foreach")]
         scope.set("foreach", loop)
         try:

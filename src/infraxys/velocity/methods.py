@@ -67,9 +67,12 @@ def int32(value: int) -> int:
 # -- strings ----------------------------------------------------------------------------------------------------------
 
 
-def units(text: str) -> str:
+def units(budget: Budget, text: str) -> str:
     """Return a string with one character for each of Java's: those beyond U+FFFF count as two, a surrogate pair."""
-    if text.isascii() or max(text) <= "\uffff":
+    if text.isascii():
+        return text
+    budget.spend(len(text) // 16)
+    if max(text) <= "\uffff":
         return text
     return "".join(map(chr, struct.unpack(f">{utf16_length(text)}H", text.encode("utf-16-be", "surrogatepass"))))
 
@@ -79,23 +82,26 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-be", "surrogatepass")) // 2
 
 
-def length(_budget: Budget, text: str) -> int:
+def length(budget: Budget, text: str) -> int:
     """Return the length of a string."""
-    return len(text) if text.isascii() else utf16_length(text)
+    if text.isascii():
+        return len(text)
+    budget.spend(len(text) // 64)
+    return utf16_length(text)
 
 
-def substring(_budget: Budget, text: str, start: int, end: int | None = None) -> str:
+def substring(budget: Budget, text: str, start: int, end: int | None = None) -> str:
     """Cut a string; the bounds must be inside."""
-    text = units(text)
+    text = units(budget, text)
     end = len(text) if end is None else end
     if not 0 <= start <= end <= len(text):
         raise JavaError(f"from {start} to {end} is out of range, the length is {len(text)}")
     return joined(text[start:end])
 
 
-def char_at(_budget: Budget, text: str, index: int) -> str:
+def char_at(budget: Budget, text: str, index: int) -> str:
     """Return one character."""
-    text = units(text)
+    text = units(budget, text)
     return text[within(index, len(text))]
 
 
@@ -104,16 +110,16 @@ def java_trim(_budget: Budget, text: str) -> str:
     return text.strip("".join(map(chr, range(33))))
 
 
-def index_of(_budget: Budget, text: str, wanted: str | int | None, start: int = 0) -> int:
+def index_of(budget: Budget, text: str, wanted: str | int | None, start: int = 0) -> int:
     """Find a string or a character code."""
-    text, wanted = units(text), units(code_text(wanted))
+    text, wanted = units(budget, text), units(budget, code_text(wanted))
     start = max(start, 0)
     return text.find(wanted, start) if start <= len(text) else (-1 if wanted else len(text))
 
 
-def last_index_of(_budget: Budget, text: str, wanted: str | int | None, start: int | None = None) -> int:
+def last_index_of(budget: Budget, text: str, wanted: str | int | None, start: int | None = None) -> int:
     """Find the last place of a string or a character code."""
-    text, wanted = units(text), units(code_text(wanted))
+    text, wanted = units(budget, text), units(budget, code_text(wanted))
     if start is None:
         return text.rfind(wanted)
     return -1 if start < 0 else text.rfind(wanted, 0, start + len(wanted))
@@ -128,7 +134,7 @@ def code_text(wanted: str | int | None) -> str:
 
 def compare_strings(budget: Budget, text: str, other: str | None) -> int:
     """Compare as Java: the difference of the first unequal characters or of the lengths."""
-    text, other = units(text), units(needed(other))
+    text, other = units(budget, text), units(budget, needed(other))
     budget.spend(min(len(text), len(other)) // 16)
     for one, two in zip(text, other, strict=False):
         if one != two:
@@ -141,7 +147,8 @@ def folded(budget: Budget, text: str) -> str:
     if text.isascii():
         return text.lower()
     budget.spend(len(text) // 16)
-    return "".join(map(folded_char, text))
+    lower = text.upper().lower()
+    return lower if len(lower) == len(text) else "".join(map(folded_char, text))
 
 
 def folded_char(char: str) -> str:
@@ -159,7 +166,7 @@ def string_hash(budget: Budget, text: str) -> int:
     """Return Java's hash code of a string."""
     budget.spend(len(text) // 16)
     result = 0
-    for unit in units(text):
+    for unit in units(budget, text):
         result = (result * 31 + ord(unit)) & 0xFFFFFFFF
     return int32(result)
 
