@@ -78,10 +78,13 @@ class Evaluator:
 
     def exported(self, view: InstanceView) -> dict[str, str]:
         """Everything a shell gets for an instance: environment, container, then its own values; nearest wins."""
-        values = dict(self.environment_values(view.container.environment))
-        values.update(self.container_values(view.container))
-        values.update((name, self.own(view, name)) for name in view.packet.attributes)
-        return values
+        return {name: self.own(owner, name) for name, owner in self.owners_of_exports(view).items()}
+
+    def owners_of_exports(self, view: InstanceView) -> dict[str, InstanceView]:
+        """Say whose attribute each value is that a shell gets for an instance."""
+        found = {**self._environment_scope(view.container.environment), **self._container_scope(view.container)}
+        found.update(dict.fromkeys(view.packet.attributes, view))
+        return found
 
     def _render(self, view: InstanceView, name: str) -> str:
         raw = view.values[name]
@@ -171,9 +174,9 @@ class InstanceContext(Mapping[str, object]):
         return isinstance(name, str) and self.lookup(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._objects
         yield from self._view.packet.attributes
         yield from self._container.environment.by_velocity_name
+        yield from self._objects
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

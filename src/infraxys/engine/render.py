@@ -34,6 +34,7 @@ from infraxys.spec.snapshot import Dependency, EnvironmentDefinition
 INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
 MAX_INCLUDES = 20
 CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
+INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 ENVIRONMENT_AUTO = "environment.auto"
 CONTAINER_AUTO = "container.auto"
 
@@ -190,6 +191,7 @@ class _Generator:
         self.folders: dict[str, _Job] = {}  # that files with a `directory` need
         self.data: dict[str, bytes] = {}
         self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
+        self.acting: dict[tuple[str, str], InstanceView] = {}  # instances with actions, or where one failed
         self.problems: list[Problem] = list(environment.problems)
         self.renders: dict[RenderKey, _Rendered] = {}
         self.replay = _Replay(environment, evaluator)
@@ -202,6 +204,8 @@ class _Generator:
                 self.problems.append(Problem(source, None, None, "generation_too_slow", message))
                 break
             self._write(job)
+        else:
+            self._check_exports()
         self.cache.entries = self.renders
         files = tuple(self.files[path] for path in sorted(self.files))
         rendered = RenderedEnvironment(content_digest(files), self.environment.directory, files)
@@ -258,6 +262,8 @@ class _Generator:
             return  # reported when the module was loaded
         made = self._content(job)
         if made is None:
+            if job.slot.file.executable and job.slot.file.save_with in INSTANCE_SCOPES:
+                self.acting[job.container.id, job.instance.id] = job.instance
             return
         content, control = made
         if is_true(control.get("skip_file_creation")):
@@ -273,7 +279,7 @@ class _Generator:
         self.origin[job.path] = job
         self.folders.update((folder, job) for folder in job.folders if folder not in self.folders)
         self.files[job.path] = RenderedFile(job.path, content, executable)
-        if executable and job.slot.file.save_with in {"CURRENT INSTANCE", "EVERY INSTANCE"}:
+        if executable and job.slot.file.save_with in INSTANCE_SCOPES:
             self._add_action(job, control)
 
     def _in_the_way(self, job: _Job) -> _Job | None:
@@ -288,6 +294,7 @@ class _Generator:
         caption = str(control.get("menu_caption") or file.menu_caption or file.filename)
         label = str(control.get("action_instance_label") or job.instance.label)
         key = (job.container.id, job.instance.id, file.filename)
+        self.acting[key[:2]] = job.instance
         self.actions[key] = GeneratedAction(*key, job.path, caption, label, job.slot, job.owner.packet.path)
 
     def _content(self, job: _Job) -> tuple[bytes, Mapping[str, object]] | None:
@@ -331,28 +338,31 @@ class _Generator:
         content = result.text.encode(errors="replace")  # half of a character, as substring() can give, becomes `?`
         return _Rendered(source, self.evaluator.strict, tuple(reads.trace), content, control)
 
+    def _check_exports(self) -> None:
+        """Report the attributes that do not render and that no file read: actions get them as variables."""
+        checked: set[tuple[str, str, str]] = set()
+        for view in self.acting.values():
+            for name, owner in self.evaluator.owners_of_exports(view).items():
+                key = (owner.container.id, owner.id, name)
+                if key in checked:
+                    continue
+                checked.add(key)
+                try:
+                    self.evaluator.own(owner, name)
+                except AttributeFailed as error:
+                    self._add(problem_of(innermost(error) or error))
+
     def _template_problem(self, job: _Job, error: velocity.VelocityError) -> None:
         """Report where it really is: in the file, or in the attribute that the file read."""
-        inner: BaseException | None = error
-        failed: AttributeFailed | None = None
-        while inner is not None:
-            if isinstance(inner, AttributeFailed):
-                failed = inner
-            inner = inner.__cause__
+        failed = innermost(error)
         if failed is None:
             entry = job.slot.entry
             path = entry.path if entry else job.path
-            problem = job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column)
+            self._add(job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column))
         else:
-            cause = failed.cause
-            problem = failed.view.problem(
-                failed.view.source_file,
-                "template_failed",
-                str(cause),
-                line=cause.line,
-                column=cause.column,
-                attribute=failed.name,
-            )
+            self._add(problem_of(failed))
+
+    def _add(self, problem: Problem) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -367,6 +377,24 @@ class _Generator:
     ) -> None:
         path = job.slot.entry.path if job.slot.entry else job.path
         self.problems.append(job.instance.problem(path, code, message, line=line, severity=severity))
+
+
+def innermost(error: BaseException) -> AttributeFailed | None:
+    """Give the attribute where an error began, if it was one."""
+    found: AttributeFailed | None = None
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, AttributeFailed):
+            found = inner
+        inner = inner.__cause__
+    return found
+
+
+def problem_of(failed: AttributeFailed) -> Problem:
+    """Report an attribute's value that does not render."""
+    cause, view = failed.cause, failed.view
+    place, code, message = view.source_file, "template_failed", str(cause)
+    return view.problem(place, code, message, line=cause.line, column=cause.column, attribute=failed.name)
 
 
 class _Replay:

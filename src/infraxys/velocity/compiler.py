@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from infraxys.velocity.errors import LimitError, ResourceError, VelocityError, close_names
+from infraxys.velocity.errors import LimitError, ResourceError, VelocityError
 from infraxys.velocity.loops import loop_of
 from infraxys.velocity.nodes import (
     Argument,
@@ -32,7 +32,7 @@ from infraxys.velocity.objects import Loop
 from infraxys.velocity.parser import parse
 from infraxys.velocity.references import ValueCompiler
 from infraxys.velocity.runtime import Break, MacroScope, Stop
-from infraxys.velocity.values import to_text, type_name
+from infraxys.velocity.values import a_type, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -372,9 +372,9 @@ class BlockCompiler(ValueCompiler):
         """Write `#name(...)` as the text that it is; in strict mode parentheses make it an error."""
         if self.strict and node.parenthesised:
             self.refuse_words(node)
-            known = close_names(node.name, rt.macros, "#")
-            error = VelocityError(f"Macro '#{node.name}' is not defined", snippet=node.text, suggestions=known)
-            error.hint = "" if known else f"a comment '#{node.name}(' needs #[[ ]]# around it or a blank behind the #"
+            error = VelocityError(f"Macro '#{node.name}' is not defined", snippet=node.text)
+            if not error.among(node.name, rt.macros, "#").suggestions:
+                error.hint = f"a comment '#{node.name}(' needs #[[ ]]# around it or a blank behind the #"
             self.fail(error, node.offset)
         rt.write(node.text)
 
@@ -399,8 +399,7 @@ class BlockCompiler(ValueCompiler):
         """Return the text of a file of the render."""
         text = rt.files.get(name)
         if text is None:
-            known = close_names(name, rt.files)
-            self.fail(ResourceError(f"#{word} does not find the file {name!r}", suggestions=known), offset)
+            self.fail(ResourceError(f"#{word} does not find the file {name!r}").among(name, rt.files), offset)
         return text
 
     def nested(self, rt: Runtime, key: str, name: str, text: str, offset: int) -> None:
@@ -479,7 +478,7 @@ class BlockCompiler(ValueCompiler):
         def run(rt: Runtime) -> None:
             loop = value(rt)
             if not isinstance(loop, Loop):
-                self.fail(VelocityError(f"#break takes a loop like $foreach, not a {type_name(loop)}"), offset)
+                self.fail(VelocityError(f"#break takes a loop like $foreach, not {a_type(loop)}"), offset)
             raise Break(loop)
 
         return run

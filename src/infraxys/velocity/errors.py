@@ -15,13 +15,16 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, ClassVar
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 COLUMN_BREAK = re.compile(r"\t|\r\n|\n|\r")
 SHOWN_NAMES = 3
+SHOWN_AVAILABLE = 12
+MAX_NAMES = 2000  # that are looked at
 MAX_NAME = 100  # characters of a name that is worth comparing with others
 MAX_MESSAGE = 300
 
@@ -68,17 +71,18 @@ class VelocityError(Exception):
     """A template that cannot be parsed or rendered.
 
     `message` says what is wrong without the place; `str(error)` adds the place and the hint. `snippet` is the
-    reference or directive as written, `suggestions` are close names that do exist.
+    reference or directive as written, `suggestions` are close names that do exist, else `available` is what there is.
     """
 
     code: ClassVar[str] = "velocity.render"
 
-    def __init__(self, message: str, *, snippet: str = "", hint: str = "", suggestions: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, *, snippet: str = "", hint: str = "") -> None:
         super().__init__(message)
         self.message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "..."
         self.snippet = snippet[:MAX_MESSAGE]
         self.hint = hint
-        self.suggestions = tuple(suggestions)
+        self.suggestions: tuple[str, ...] = ()
+        self.available: tuple[str, ...] = ()
         self.template: str | None = None
         self.line: int | None = None
         self.column: int | None = None
@@ -90,12 +94,25 @@ class VelocityError(Exception):
             self.line, self.column = source.position(offset)
         return self
 
+    def among(self, wanted: str, names: Iterable[str], prefix: str = "") -> Self:
+        """Say which names there are: those that look like the wanted one, else the first ones."""
+        known = list(dict.fromkeys(islice(names, MAX_NAMES)))
+        self.suggestions = tuple(close_names(wanted, known, prefix))
+        if not self.suggestions:
+            short = [name for name in known if len(name) <= MAX_NAME]
+            more = len(known) - SHOWN_AVAILABLE
+            self.available = tuple(prefix + name for name in short[:SHOWN_AVAILABLE])
+            self.available += (f"{more} more",) if more > 0 else ()
+        return self
+
     def __str__(self) -> str:
         text = self.message
         if self.template is not None:
             text += f" at {self.template}[line {self.line}, column {self.column}]"
         if self.suggestions:
             text += f"; did you mean {' or '.join(self.suggestions)}?"
+        elif self.available:
+            text += f"; there {'is' if len(self.available) == 1 else 'are'} {', '.join(self.available)}"
         if self.hint:
             text += f"; {self.hint}"
         return text
@@ -139,7 +156,5 @@ def close_names(name: str, known: Iterable[str], prefix: str = "") -> list[str]:
     for candidate in known:
         if len(candidate) <= MAX_NAME:
             folded.setdefault(candidate.lower(), candidate)
-        if len(folded) >= 2000:
-            break
     found = get_close_matches(name.lower(), folded, n=SHOWN_NAMES, cutoff=0.75)
     return [prefix + folded[match] for match in found if folded[match] != name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infraxys.velocity.errors import VelocityError
 from infraxys.velocity.objects import Items, Loop, View
 from infraxys.velocity.runtime import Break, GlobalScope
-from infraxys.velocity.values import type_name
+from infraxys.velocity.values import a_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def source_of(found: object, compiler: ValueCompiler, node: Foreach) -> list[obj
     if isinstance(found, dict):
         return View(found, ())
     if found is not None and compiler.strict:
-        message = f"#foreach parameter {node.items_text} is a {type_name(found)} and cannot be iterated"
+        message = f"#foreach parameter {node.items_text} is {a_type(found)} and cannot be iterated"
         compiler.fail(VelocityError(message, snippet=node.items_text), node.items_offset)
     return ()
 

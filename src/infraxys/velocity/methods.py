@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from infraxys.velocity import patterns
 from infraxys.velocity.objects import Array, Entry, Items, View, capital, host_function, host_property, is_host
-from infraxys.velocity.values import equal_objects, joined, to_text, type_name
+from infraxys.velocity.values import a_type, equal_objects, joined, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def within(index: int, length: int) -> int:
 
 def incomparable(_budget: Budget, value: object, other: object) -> int:
     """Refuse to compare values of two types."""
-    raise JavaError(f"a {type_name(value)} cannot be compared to a {type_name(other)}")
+    raise JavaError(f"{a_type(value)} cannot be compared to {a_type(other)}")
 
 
 def int32(value: int) -> int:

@@ -11,7 +11,7 @@ A class of the host names the methods that templates may call, with their Java-l
 
 Members are looked up on the type, by these names, and nowhere else. `$x.name` is getName() or getname(), then
 get("name"), then isName() if that returns a boolean. A wrong number of arguments is an unknown method. A host without
-toString() shows as the name of its type.
+toString() shows as the name of its type. VTL_NAME is what messages call a value of the class, else the class's name.
 
 A host that wants the live variables of the render (to read what a template has #set) defines `vtl_bind(self, scope)`:
 when a template first reads it from the context, the engine calls it with a `LiveScope` and uses the object that it
