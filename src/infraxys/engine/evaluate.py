@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from cachetools import LRUCache, cached
 
@@ -23,6 +24,15 @@ class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
         self.view, self.name, self.cause = view, name, cause
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How an installation renders templates: strict where module.json does not say, the limits of one, and of all."""
+
+    strict: bool = True
+    limits: velocity.Limits = field(default_factory=velocity.Limits)
+    seconds: float = 60.0
+
+
 @cached(LRUCache(MAX_COMPILED, getsizeof=lambda template: template.length), lock=threading.Lock())
 def compile_once(text: str, name: str) -> velocity.Template:
     """Compile a template, or give the one of before: modules have few texts and many instances."""
@@ -32,8 +42,9 @@ def compile_once(text: str, name: str) -> velocity.Template:
 class Evaluator:
     """Values of one world, each rendered once. Threads may share it."""
 
-    def __init__(self, *, strict: bool = True) -> None:
+    def __init__(self, *, strict: bool = True, limits: velocity.Limits | None = None) -> None:
         self.strict = strict
+        self.limits = limits or velocity.Limits()
         self._values: dict[tuple[str, str, str], str] = {}
         self._scoped: dict[str, Mapping[str, InstanceView]] = {}
         self._chain = threading.local()
@@ -98,7 +109,8 @@ class Evaluator:
         chain.append(step)
         try:
             context = InstanceContext(view, view.container, Scope(self, Reads()))
-            return compile_once(raw, ATTRIBUTE_TEMPLATE).render(context, strict=self.strict).text
+            template = compile_once(raw, ATTRIBUTE_TEMPLATE)
+            return template.render(context, strict=self.strict, limits=self.limits).text
         except velocity.VelocityError as error:
             raise AttributeFailed(view, name, error) from error
         finally:

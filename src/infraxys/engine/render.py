@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infraxys import velocity
-from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, compile_once
+from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, Rules, compile_once
 from infraxys.engine.hosts import TemplateProblem
 from infraxys.engine.objects import (
     ContainerObject,
@@ -33,6 +33,7 @@ from infraxys.spec.snapshot import Dependency, EnvironmentDefinition
 
 INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
 MAX_INCLUDES = 20
+DEFAULT_RULES = Rules()
 CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
 INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 ENVIRONMENT_AUTO = "environment.auto"
@@ -118,7 +119,7 @@ class _Whole:
 def parts_of(world: World, path: BranchPath) -> tuple[object, ...]:
     """Give everything of a module branch that environments may be made from."""
     snapshot = world.snapshots[path]
-    return (*snapshot.packets.values(), *snapshot.roles.values(), *snapshot.dependencies, is_strict(world))
+    return (*snapshot.packets.values(), *snapshot.roles.values(), *snapshot.dependencies, strictness(world))
 
 
 def same(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
@@ -154,18 +155,20 @@ class _Job:
 
 
 def generate(
-    world: World, environment_id: str, cache: RenderCache | None = None, *, budget_seconds: float = 60.0
+    world: World, environment_id: str, cache: RenderCache | None = None, rules: Rules = DEFAULT_RULES
 ) -> Generation:
     """Render an environment of the world's root; problems are collected, not raised. Raises KeyError.
 
-    `cache` is filled with this generation's renders and used for those that did not change.
+    `cache` is filled with this generation's renders and used for those that did not change; it belongs to one set of
+    rules.
     """
     cache = RenderCache() if cache is None else cache
     if cache.whole is not None and not world.includes(environment_id) and cache.whole.holds(world, environment_id):
         return cache.whole.generation
     environment = world.environment(environment_id)
-    evaluator = Evaluator(strict=is_strict(world))
-    generation = _Generator(environment, evaluator, cache, time.monotonic() + budget_seconds).run()
+    chosen = strictness(world)
+    evaluator = Evaluator(strict=rules.strict if chosen is None else chosen, limits=rules.limits)
+    generation = _Generator(environment, evaluator, cache, time.monotonic() + rules.seconds).run()
     cache.whole = None
     if generation.is_complete and not environment.included:
         pins = world.snapshots
@@ -174,10 +177,11 @@ def generate(
     return generation
 
 
-def is_strict(world: World) -> bool:
-    """Whether references are strict, as module.json's `velocity: {"strict": ...}` says; strict by default."""
+def strictness(world: World) -> bool | None:
+    """Whether references are strict, as module.json's `velocity: {"strict": ...}` says; None when it says nothing."""
     settings = world.snapshot.settings.get("velocity")
-    return not (isinstance(settings, Mapping) and settings.get("strict") is False)
+    chosen = settings.get("strict") if isinstance(settings, Mapping) else None
+    return chosen if isinstance(chosen, bool) else None
 
 
 class _Generator:
@@ -333,7 +337,7 @@ class _Generator:
         reads = Reads()
         context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
         template = compile_once(source, job.slot.file.filename)
-        result = template.render(context, strict=self.evaluator.strict)
+        result = template.render(context, strict=self.evaluator.strict, limits=self.evaluator.limits)
         control = {name: result.assigned[name] for name in CONTROL_VARIABLES if name in result.assigned}
         content = result.text.encode(errors="replace")  # half of a character, as substring() can give, becomes `?`
         return _Rendered(source, self.evaluator.strict, tuple(reads.trace), content, control)

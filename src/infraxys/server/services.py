@@ -127,7 +127,7 @@ class Services:
             allow_private=settings.allows_private_hosts,
             timeout=settings.git_timeout,
         )
-        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
+        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in, settings.template_rules)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads)
         await asyncio.to_thread(self._make_variables)
         if settings.mode == "server":

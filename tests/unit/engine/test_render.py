@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 import pytest
 
 from factories.snapshots import MAIN, attribute, environment, instance, snapshot, template, world
+from infraxys.engine.evaluate import Rules
 from infraxys.engine.planner import CannotPlan, StepTarget, enabled_modules, make_plan
 from infraxys.engine.render import Generation, RenderCache, generate
 from infraxys.engine.world import World
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.snapshot import Dependency
+from infraxys.velocity import Limits
 
 
 def packet(
@@ -382,11 +384,26 @@ class TestReuse:
         assert generate(world(before), "e-prod", cache) is not first
 
     def test_what_takes_too_long_ends_with_what_was_rendered_and_says_so(self) -> None:
-        generation = generate(world(snapshot(self.FILES)), "e-prod", budget_seconds=-1)
+        generation = generate(world(snapshot(self.FILES)), "e-prod", rules=Rules(seconds=-1))
         assert [(item.code, item.file) for item in generation.problems] == [
             ("generation_too_slow", "environments/prod/environment.json")
         ]
         assert not generation.is_complete
+
+    def test_the_installation_chooses_where_the_module_does_not(self) -> None:
+        made = snapshot({**self.FILES, "packets/P/files/x": "is $nothing"})
+        lenient = Rules(strict=False)
+        assert not generate(world(made), "e-prod").is_complete
+        assert texts(generate(world(made), "e-prod", rules=lenient))["x"] == "is $nothing"
+        strict = replace(made, settings={"velocity": {"strict": True}})
+        assert not generate(world(strict), "e-prod", rules=lenient).is_complete
+
+    def test_the_installation_chooses_the_limits(self) -> None:
+        made = snapshot({**self.FILES, "packets/P/files/x": "#foreach($i in [1..99])$i#end"})
+        assert generate(world(made), "e-prod").is_complete
+        small = Rules(limits=Limits(steps=99))
+        [problem] = generate(world(made), "e-prod", rules=small).problems
+        assert "more than 99 steps" in problem.message
 
     def test_other_strictness_is_another_generation(self) -> None:
         cache, before = RenderCache(), snapshot(self.FILES)
