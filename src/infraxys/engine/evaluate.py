@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cachetools import LRUCache, cached
 
@@ -12,7 +12,8 @@ from infraxys.engine.objects import ContainerObject, EnvironmentObject, Instance
 from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
 
 ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages
-MAX_CHAIN = 60  # attributes that refer to attributes that refer to ...
+MAX_CHAIN = 32  # attributes that refer to attributes that refer to ...
+LIMITS = velocity.Limits(render_depth=MAX_CHAIN + 1)
 MAX_COMPILED = 8 * 1024 * 1024  # characters of templates that are kept compiled
 
 
@@ -24,12 +25,20 @@ class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
         self.view, self.name, self.cause = view, name, cause
 
 
+class AttributeCircle(TemplateProblem):
+    """Attributes refer to one another without end. `steps` are these, as (container, instance, attribute)."""
+
+    def __init__(self, chain: list[tuple[str, str, str]]) -> None:
+        super().__init__(f"Attributes refer to one another in a circle: {' → '.join(name for *_, name in chain)}")
+        self.steps = frozenset(chain)
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How an installation renders templates: strict where module.json does not say, the limits of one, and of all."""
 
     strict: bool = True
-    limits: velocity.Limits = field(default_factory=velocity.Limits)
+    limits: velocity.Limits = LIMITS
     seconds: float = 60.0
 
 
@@ -42,9 +51,9 @@ def compile_once(text: str, name: str) -> velocity.Template:
 class Evaluator:
     """Values of one world, each rendered once. Threads may share it."""
 
-    def __init__(self, *, strict: bool = True, limits: velocity.Limits | None = None) -> None:
+    def __init__(self, *, strict: bool = True, limits: velocity.Limits = LIMITS) -> None:
         self.strict = strict
-        self.limits = limits or velocity.Limits()
+        self.limits = limits
         self._values: dict[tuple[str, str, str], str] = {}
         self._scoped: dict[str, Mapping[str, InstanceView]] = {}
         self._chain = threading.local()
@@ -103,9 +112,11 @@ class Evaluator:
             return raw
         chain: list[tuple[str, str, str]] = self._chain.__dict__.setdefault("names", [])
         step = (view.container.id, view.id, name)
-        if step in chain or len(chain) >= MAX_CHAIN:
-            path = " → ".join(item[2] for item in [*chain[chain.index(step) if step in chain else 0 :], step])
-            raise TemplateProblem(f"Attributes refer to one another in a circle: {path}")
+        if step in chain:
+            raise AttributeCircle([*chain[chain.index(step) :], step])
+        if len(chain) >= MAX_CHAIN:
+            ends = f"'{chain[0][2]}' … '{name}'"
+            raise TemplateProblem(f"Attributes refer to one another more than {MAX_CHAIN} levels deep: {ends}")
         chain.append(step)
         try:
             context = InstanceContext(view, view.container, Scope(self, Reads()))

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infraxys import velocity
-from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, Rules, compile_once
+from infraxys.engine.evaluate import (
+    AttributeCircle,
+    AttributeFailed,
+    Evaluator,
+    InstanceContext,
+    Rules,
+    compile_once,
+)
 from infraxys.engine.hosts import TemplateProblem
 from infraxys.engine.objects import (
     ContainerObject,
@@ -196,6 +203,7 @@ class _Generator:
         self.data: dict[str, bytes] = {}
         self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
         self.acting: dict[tuple[str, str], InstanceView] = {}  # instances with actions, or where one failed
+        self.circles: set[tuple[str, str, str]] = set()  # attributes of circles that were reported
         self.problems: list[Problem] = list(environment.problems)
         self.renders: dict[RenderKey, _Rendered] = {}
         self.replay = _Replay(environment, evaluator)
@@ -348,13 +356,13 @@ class _Generator:
         for view in self.acting.values():
             for name, owner in self.evaluator.owners_of_exports(view).items():
                 key = (owner.container.id, owner.id, name)
-                if key in checked:
+                if key in checked or key in self.circles:
                     continue
                 checked.add(key)
                 try:
                     self.evaluator.own(owner, name)
                 except AttributeFailed as error:
-                    self._add(problem_of(innermost(error) or error))
+                    self._failed(innermost(error) or error)
 
     def _template_problem(self, job: _Job, error: velocity.VelocityError) -> None:
         """Report where it really is: in the file, or in the attribute that the file read."""
@@ -364,7 +372,21 @@ class _Generator:
             path = entry.path if entry else job.path
             self._add(job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column))
         else:
-            self._add(problem_of(failed))
+            self._failed(failed)
+
+    def _failed(self, failed: AttributeFailed) -> None:
+        """Report an attribute's value that does not render; a circle of attributes once."""
+        cause, view = failed.cause, failed.view
+        if isinstance(cause.__cause__, AttributeCircle):
+            if cause.__cause__.steps <= self.circles:
+                return
+            self.circles |= cause.__cause__.steps
+        place, message = view.source_file, str(cause)
+        self._add(
+            view.problem(
+                place, "template_failed", message, line=cause.line, column=cause.column, attribute=failed.name
+            )
+        )
 
     def _add(self, problem: Problem) -> None:
         if problem not in self.problems:
@@ -392,13 +414,6 @@ def innermost(error: BaseException) -> AttributeFailed | None:
             found = inner
         inner = inner.__cause__
     return found
-
-
-def problem_of(failed: AttributeFailed) -> Problem:
-    """Report an attribute's value that does not render."""
-    cause, view = failed.cause, failed.view
-    place, code, message = view.source_file, "template_failed", str(cause)
-    return view.problem(place, code, message, line=cause.line, column=cause.column, attribute=failed.name)
 
 
 class _Replay:

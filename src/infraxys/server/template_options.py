@@ -1,10 +1,11 @@
 """The settings of templates and of generation. Documented in docs/operate/settings.md."""
 
+from dataclasses import replace
+
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from infraxys.engine.evaluate import Rules
-from infraxys.velocity import Limits
+from infraxys.engine.evaluate import LIMITS, Rules
 
 
 class TemplateOptions(BaseSettings):
@@ -20,11 +21,12 @@ class TemplateOptions(BaseSettings):
     @property
     def template_rules(self) -> Rules:
         """How the templates of all modules are rendered."""
-        limits = Limits(
+        limits = replace(
+            LIMITS,
             steps=self.template_steps,
             seconds=self.template_seconds,
             output=self.template_output,
-            characters=max(Limits().characters, 3 * self.template_output),
+            characters=max(LIMITS.characters, 3 * self.template_output),
             macro_depth=self.template_depth,
         )
         return Rules(strict=self.template_strict, limits=limits, seconds=self.generation_seconds)

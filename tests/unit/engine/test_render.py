@@ -109,6 +109,42 @@ class TestValues:
         assert not generation.is_complete
         assert "a → b → a" in str(generation.problems[0])
 
+    def test_a_circle_is_reported_once_however_many_are_in_it(self) -> None:
+        names = [f"a{number}" for number in range(20)]
+        circle = [attribute(name, f"$a{(number + 1) % 20}") for number, name in enumerate(names)]
+        declared = [template("x"), template("y", executable=True)]
+        made = packet("P", files={"x": "$a0", "y": "$a7"}, declared=declared, attributes=circle)
+        generation = render(made, environment(instance("i", "P")))
+        [problem] = generation.problems
+        assert " → ".join([*names, "a0"]) in problem.message
+
+    def test_a_long_chain_renders_and_one_without_end_is_refused(self) -> None:
+        def chain(length: int) -> Generation:
+            attributes = [attribute(f"a{number}", f'#if(true)"$a{number + 1}"#end') for number in range(length)]
+            attributes.append(attribute(f"a{length}", "end"))
+            return render(packet("P", files={"x": "$a0"}, attributes=attributes), environment(instance("i", "P")))
+
+        assert texts(chain(30))["x"] == '"' * 30 + "end" + '"' * 30
+        assert "more than 32 levels deep: 'a0' … 'a32'" in chain(40).problems[0].message
+
+    def test_what_no_file_reads_is_reported_where_actions_get_it(self) -> None:
+        attributes = [attribute("wrong", "$missing"), attribute("right", "$container.name")]
+        for executable, expected in [(False, []), (True, ["wrong"])]:
+            declared = [template("x", executable=executable)]
+            made = packet("P", files={"x": "x"}, declared=declared, attributes=attributes)
+            generation = render(made, environment(instance("i", "P")))
+            assert [problem.attribute for problem in generation.problems] == expected
+
+    def test_what_an_action_gets_is_reported_also_where_its_file_fails(self) -> None:
+        attributes = [attribute("wrong", "$missing"), attribute("also", "$nothing", scope="Environment")]
+        declared = [template("x", executable=True)]
+        generation = render(
+            packet("P", files={"x": "$gone"}, declared=declared, attributes=attributes[:1]),
+            packet("Q", attributes=attributes[1:]),
+            environment(instance("i", "P"), instance("j", "Q")),
+        )
+        assert [problem.attribute for problem in generation.problems] == ["", "also", "wrong"]
+
     def test_defaults_for_missing_and_empty_values(self) -> None:
         text = '$i.getAttribute("no", "d") $i.getAttribute("empty", "d") [$i.getAttribute("no", false)]'
         generation = render(
