@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from infraxys import __version__
 from infraxys.cli.places import Places
@@ -146,9 +147,13 @@ def _object(problem: Problem) -> dict[str, object]:
 
 def _annotation(problem: Problem) -> str:
     message = f"{problem.where}: {problem.message}" if problem.where else problem.message
-    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    place = f"file={problem.file},line={problem.line or 1},col={problem.column or 1},title={problem.code}"
-    return f"::{problem.severity} {place}::{escaped}"
+    file = _escaped(problem.file).replace(":", "%3A").replace(",", "%2C")
+    place = f"file={file},line={problem.line or 1},col={problem.column or 1},title={problem.code}"
+    return f"::{problem.severity} {place}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _sarif(checked: Checked) -> dict[str, object]:
@@ -160,7 +165,7 @@ def _sarif(checked: Checked) -> dict[str, object]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": problem.file},
+                        "artifactLocation": {"uri": quote(problem.file)},
                         "region": {"startLine": problem.line or 1, "startColumn": problem.column or 1},
                     }
                 }
@@ -172,5 +177,5 @@ def _sarif(checked: Checked) -> dict[str, object]:
     return {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
     }

@@ -107,6 +107,15 @@ def test_ci_gets_the_same_findings(broken: Path, form: str) -> None:
         assert len(results) == len(ALL)
 
 
+def test_names_of_files_are_escaped_as_each_form_asks(tmp_path: Path) -> None:
+    files = {name.replace("packets/Tool", "packets/A, b: c"): text for name, text in FILES.items()}
+    folder = write(tmp_path, {**files, **environment(instance("i", "A, b: c"))})
+    assert "::error file=packets/A%2C b%3A c/files/one.sh,line=2,col=6," in check(folder, "--format", "github").stdout
+    results = json.loads(check(folder, "--format", "sarif").stdout)["runs"][0]["results"]
+    places = {item["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for item in results}
+    assert "packets/A%2C%20b%3A%20c/files/one.sh" in places
+
+
 def test_warnings_alone_are_exit_code_0(tmp_path: Path) -> None:
     done = check(write(tmp_path, GOOD))
     assert done.returncode == 0, done.stdout
