@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from infraxys.cli.output import Failed, print_json
+from infraxys.engine.backends.chroot import make_root_real
 
 ROOT = Path(__file__).resolve().parents[3]  # of a checkout
 # The package that actions import is checked as the oldest Python that mypy knows, apart from the server's of that name.
@@ -63,6 +64,7 @@ def serve(
 
     Every option is also an environment variable, as INFRAXYS_PORT, and a line of the TOML file in INFRAXYS_CONFIG.
     """
+    make_root_real()
     settings = settings_from(
         host=host, port=port, data_dir=data_dir, work_dir=work_dir, mode=mode, tls_cert=tls_cert, tls_key=tls_key,
         no_tls=no_tls or None, database_url=database_url, engine_url=engine_url, git_schemes=git_schemes,
@@ -86,6 +88,7 @@ def doctor(
     """Check what the server needs on this machine and say how to mend what fails. Example: infraxys doctor."""
     from infraxys.server.doctor import examine
 
+    make_root_real()
     findings = examine(settings_from(data_dir=data_dir))
     if as_json:
         print_json([{"name": item.name, "ok": item.is_ok, "detail": item.detail} for item in findings])
@@ -120,6 +123,7 @@ def become(*command: str) -> None:
 def test(context: typer.Context) -> None:
     """Run the whole test suite; arguments go to pytest. Example: infraxys test tests/unit -x."""
     checkout("test")
+    make_root_real()
     arguments = context.args or ["-n", "2", "--dist", "loadgroup"]
     become(sys.executable, "-m", "pytest", *arguments)
 
@@ -145,6 +149,7 @@ def lint(context: typer.Context) -> None:
 def bench(context: typer.Context) -> None:
     """Measure, as ratios to the limits of the same run. Example: infraxys bench."""
     root = checkout("bench")
+    make_root_real()
     become(sys.executable, str(root / "bench" / "main.py"), *context.args)
 
 

@@ -43,7 +43,8 @@ SWEEP_SECONDS = 5.0
 IN_CONTAINER = "in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
 NO_NAMESPACES = (
     "user namespaces are not allowed here: sysctl kernel.unprivileged_userns_clone=1 and user.max_user_namespaces, "
-    f"on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; {IN_CONTAINER}"
+    f"on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; {IN_CONTAINER}; "
+    "in a chroot, start as root and with /proc mounted"
 )
 HINTS = {  # what is said: how to mend it
     "mount proc": IN_CONTAINER,
