@@ -80,7 +80,8 @@ def registry_secrets(run: RunContext) -> Secrets:
 class Images:
     """How steps with an image of their own are executed: by `backend`, as the rules say.
 
-    `secrets` gives the variables of a run that hold registries' credentials, in Docker's format.
+    `secrets` gives the variables of a run that hold registries' credentials, in Docker's format. `missing` says what is
+    missing so that no step could be executed at all; empty when nothing is.
     """
 
     def __init__(
@@ -88,8 +89,10 @@ class Images:
         backend: Backend | None = None,
         rules: ImageRules | None = None,
         secrets: Callable[[RunContext], Secrets] = registry_secrets,
+        missing: Callable[[], str] = str,
     ) -> None:
         self._backend, self._rules, self._secrets = backend, rules or ImageRules(), secrets
+        self.missing = missing
 
     @property
     def backend(self) -> Backend:

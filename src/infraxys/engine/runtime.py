@@ -150,6 +150,13 @@ class StepRuntime:
             write(self._core / CA_FILE, self._certificates)
         link_rest_client(self._variables)
 
+    def missing(self, plan: Plan) -> str:
+        """Say what is missing on this host so that nothing could execute a plan; empty when nothing is."""
+        step = next((step for step in plan.steps if step.image), None)
+        if step is None or not (said := self._images.missing()):
+            return ""
+        return f"step '{step.name}' names a container image, and {said}"
+
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]

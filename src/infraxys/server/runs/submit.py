@@ -89,8 +89,9 @@ class Runs:
         self._accepting = ThreadPoolExecutor(8, thread_name_prefix="accept")
 
     async def submit(self, target: Target, submission: Submission, repeated: Repeated | None = None) -> Submitted:
-        """Accept a run: planned, recorded and handed to the durable engine when this returns."""
+        """Accept a run: planned, recorded and handed to the durable engine when this returns. Raises NoRunner."""
         plan = await self._catalog.plan(target) if repeated is None else repeated.plan
+        self.execution.check(plan)
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
