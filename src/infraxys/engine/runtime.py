@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -242,9 +243,12 @@ class StepRuntime:
         self._clear_later(started.prepared)
 
     async def close(self) -> None:
-        """Wait until the folders of finished steps are gone."""
+        """Wait until the folders of finished steps are gone, and remove the one that they were in, also from memory."""
         while self._clearing:
             await asyncio.wait(self._clearing)
+        for folder in (self._runs, self._runs.parent):
+            with suppress(OSError):  # it holds something else
+                folder.rmdir()
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
