@@ -24,13 +24,14 @@ def settings_from(**options: Any) -> Any:
 
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
-    except (ValidationError, OSError, ValueError) as error:
-        said = error.errors()[0] if isinstance(error, ValidationError) else None
-        parts = (
-            [*(str(part) for part in said["loc"]), said["msg"].removeprefix("Value error, ")] if said else [str(error)]
-        )
-        message = ": ".join(parts)
-        raise Failed(f"a setting is wrong: {message}", 2) from error
+    except ValidationError as error:
+        said = error.errors()[0]
+        if said["type"] == "extra_forbidden":
+            raise Failed(f"there is no setting '{said['loc'][0]}'; see docs/operate/settings.md", 2) from error
+        parts = [*(str(part) for part in said["loc"]), said["msg"].removeprefix("Value error, ")]
+        raise Failed(f"a setting is wrong: {': '.join(parts)}", 2) from error
+    except (OSError, ValueError) as error:
+        raise Failed(f"the settings cannot be read: {error}", 2) from error
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def serve(
     no_examples: Annotated[bool, typer.Option("--no-examples", help="No example module.")] = False,
     grace: Annotated[float | None, typer.Option(help="Seconds for running actions at the end.")] = None,
     slots: Annotated[int | None, typer.Option(help="Actions that run at once.")] = None,
-    backend: Annotated[str | None, typer.Option(help="bubblewrap, or dummy for tests.")] = None,
+    backend: Annotated[str | None, typer.Option(help="bubblewrap, container, kubernetes, or dummy for tests.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Start the server. Example: infraxys serve --port 8444.

@@ -94,8 +94,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     try:
         folder.prepare()
         folder.lock()
-    except (OSError, DataFolderInUse) as error:
+    except DataFolderInUse as error:
         raise CannotServe(str(error)) from error
+    except OSError as error:
+        said = f"{error.strerror}: '{error.filename}'" if error.filename else str(error)
+        raise CannotServe(f"the data folder '{folder.path}' cannot be used: {said}") from error
     listener = listen(settings)
     port = listener.getsockname()[1]
     settings = settings.model_copy(update={"port": port})
@@ -113,7 +116,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         if services.setup_link is not None:
             secret, end = services.setup_link
             say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
-        if not settings.no_examples:
+        if services.has_example and not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
 

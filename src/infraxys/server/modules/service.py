@@ -23,7 +23,7 @@ from infraxys.spec.problem import Problem as FileProblem
 log = logging.getLogger(__name__)
 HOSTED = "hosted:"
 SHOWN_BRANCHES = 10
-EXAMPLE = ModuleId("local", "infraxys", "getting-started")
+EXAMPLE = BranchPath(ModuleId("local", "infraxys", "getting-started"), "main")
 
 
 class UnknownModule(NotFound):
@@ -74,9 +74,11 @@ class Modules:
         self._database, self._store, self._on_change = database, store, on_change
         self._lock = asyncio.Lock()
 
-    async def load(self) -> None:
-        """Serve what is registered."""
-        self._on_change(await self._database.aread(read_heads))
+    async def load(self) -> Collection[BranchPath]:
+        """Serve what is registered, and give it."""
+        heads = await self._database.aread(read_heads)
+        self._on_change(heads)
+        return heads.keys()
 
     async def add(
         self, url: str, branches: tuple[str, ...] = (), on_progress: Callable[[str], None] = lambda _text: None
