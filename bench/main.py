@@ -135,9 +135,9 @@ def throughput(port: int, path: str, call: Callable[[http.client.HTTPSConnection
 
 
 def memory_mb(process: int) -> float:
-    """Give the memory of a process that is its own share (PSS), in MB."""
-    text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1000
+    """Give the resident memory of a process, with what it shares with others, in MB."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) / 1000
 
 
 def start_product(folder: Path) -> tuple[subprocess.Popen, int, float]:

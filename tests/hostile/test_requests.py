@@ -101,6 +101,16 @@ class TestBodies:
 
 
 class TestConnections:
+    @pytest.mark.parametrize("line", [b"FOO /api/v1/runs HTTP/1.1", b"GET /api/v1/runs HTTP/9.x", b"\x16\x03\x01"])
+    def test_g18_what_is_no_http_is_refused_as_everything_else_is(self, server: ServerProcess, line: bytes) -> None:
+        with connection_to(server) as connection:
+            connection.sendall(line + b"\r\nHost: localhost\r\n\r\n")
+            said, body = read_all(connection).split(b"\r\n\r\n", 1)
+        assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json" in said
+        assert b"x-content-type-options: nosniff" in said
+        assert json.loads(body)["code"] == "bad_request"
+
     def test_a12_requests_sent_together_are_answered_in_order(self, server: ServerProcess) -> None:
         with connection_to(server) as connection:
             first = head("GET", "/api/v1/runs/first")

@@ -22,6 +22,7 @@ from infraxys.server.app import build_app
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
+from infraxys.server.http_protocol import HttpProtocol
 from infraxys.server.live.messages import MAX_MESSAGE
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
@@ -124,7 +125,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could be a large one inside
