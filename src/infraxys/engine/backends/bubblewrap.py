@@ -288,10 +288,10 @@ class BubblewrapBackend:
 
         Gives how many processes were killed.
         """
-        killed = 0
+        killed: set[int] = set()  # some are still there when they are looked for again
         deadline = time.monotonic() + SWEEP_SECONDS
         while found := find_sandboxes(self.work):
-            killed += sum(kill_sandbox(process, self.work) for process in found)
+            killed.update(process for process in found if kill_sandbox(process, self.work))
             if time.monotonic() > deadline:
                 break
             time.sleep(0.01)
@@ -299,7 +299,7 @@ class BubblewrapBackend:
             group.kill_all()
             group.remove()
         remove_tree(self.work / "runs")
-        return killed
+        return len(killed)
 
     def runs_folder(self) -> Path:
         """Give where the folders of running actions belong: in memory where control groups count it, else in `work`."""
