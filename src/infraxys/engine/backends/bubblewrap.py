@@ -341,17 +341,17 @@ def is_sandbox(process: int, work: Path) -> bool:
     return b"--json-status-fd" in words and any(word.startswith(marker) for word in words)
 
 
-def kill_sandbox(process: int, work: Path) -> int:
-    """Kill a process if it is a sandbox still; gives how many were killed."""
+def kill_sandbox(process: int, work: Path) -> bool:
+    """Kill a process if it is a sandbox still; tells whether it was."""
     with suppress(OSError):
         handle = os.pidfd_open(process)
         try:
             if is_sandbox(process, work):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                return 1
+                return True
         finally:
             os.close(handle)
-    return 0
+    return False
 
 
 def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:
