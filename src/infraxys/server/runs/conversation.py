@@ -318,7 +318,7 @@ class RunHost:
 
     async def fulfil(self, request: Mapping[str, Any]) -> list[str]:
         """Fulfil a request about instances and the like."""
-        return await self._requests.handle(self.run_id, request)
+        return await self._requests.handle(self.run_id, self._position, request)
 
     async def tell_clients(self, value: Any) -> None:
         """Pass on what is meant for browsers."""
