@@ -30,6 +30,7 @@ from infraxys.spec.models import (
 )
 
 MAX_CHILDREN = 10_000  # instances that one request makes
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _WHOLE = re.compile(r"[+-]?\d+\Z")
 _TRUTH = {"true": "1", "false": "0", "1": "1", "0": "0", "": ""}
 Parent = InstanceView | ContainerView
@@ -149,8 +150,8 @@ def _read_value(attribute: PacketAttribute, value: object) -> str:
     text = flat_value(value)
     if text is None:
         raise CannotEdit("wrong_type", f"attribute '{attribute.name}' has to be a text, a number or true or false")
-    if len(text) > MAX_TEXT or "\0" in text:
-        message = f"attribute '{attribute.name}' may have {MAX_TEXT} characters, and no NUL among them"
+    if len(text) > MAX_TEXT or _UNWRITABLE.search(text):
+        message = f"attribute '{attribute.name}' may have {MAX_TEXT} characters, without NUL and half characters"
         raise CannotEdit("wrong_value", message)
     if attribute.parse_with_velocity:
         return text
@@ -365,7 +366,7 @@ def choose_packet(world: World, parent: Parent, named: Mapping[str, object], fie
         return found
     kind, key = named.get("packetType"), named.get("packetKey")
     children = {child.packet.id: child.packet for child in descendants(parent, recursive=False)}
-    for packets in (children.values(), _all_packets(world)):
+    for packets in (children.values(), _all_packets(world)) if fields or kind or key else ():
         fitting = [
             packet
             for packet in packets

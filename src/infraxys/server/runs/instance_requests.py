@@ -23,7 +23,7 @@ from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.places import check_place
 from infraxys.server.auth.rights import ROOT
 from infraxys.server.auth.subject import Subject
-from infraxys.server.catalog.errors import UnknownInstance
+from infraxys.server.catalog.errors import UnknownBranch, UnknownInstance
 from infraxys.server.catalog.instances import Found, Instances, Reference, place_of
 from infraxys.server.db.engine import Database
 from infraxys.server.errors import Forbidden, Problem
@@ -100,10 +100,10 @@ class InstanceRequests:
         """Find an instance or a container near the one that asks: in its container, its environment, its branch."""
         near = Reference(asking.branch, instance_id, asking.path, asking.environment_id, asking.container_id)
         wider = (near, replace(near, container_id=None), replace(near, container_id=None, environment_id=None))
-        for reference in wider:
-            with suppress(UnknownInstance):
+        for reference in (*wider, Reference(asking.branch, instance_id)):
+            with suppress(UnknownInstance, UnknownBranch):
                 return await self._instances.find(asking.subject, reference, grant)
-        return await self._instances.find(asking.subject, Reference(asking.branch, instance_id), grant)
+        raise UnknownInstance(instance_id, asking.branch, None)
 
     async def _get(self, asking: Asking, request: Request) -> list[str]:
         name = text(request, "velocityName")
