@@ -11,6 +11,15 @@ GROUP, ITEM = "pac-group", "pac-item"
 CODE = (
     "#!/usr/bin/env python3\nimport json\nexec(json.load(open('/tmp/infraxys/system/custom/arguments.json'))['code'])\n"
 )
+# What modules for the original bring: a class for a packet, found by what imports it from the module's folder.
+LIBRARY = """
+from infraxys.json.json_instance import JsonInstance
+
+
+class Item(JsonInstance):
+    packet_name = "Item"
+    key = size = active = formula = fixed = secretive = owner = None
+"""
 WORKFLOW = {
     "id": "shapes-wf",
     "name": "Ask",
@@ -76,6 +85,7 @@ def shapes() -> dict[str, Any]:
     role = {"name": "Shared", "id": ROLE, "path": PATH}
     return {
         "module.json": {"dependencies": []},
+        "python/shapes_items.py": LIBRARY,
         "packets/Base/packet.json": base,
         "packets/Group/packet.json": group,
         "packets/Group/files/code.py": CODE,
