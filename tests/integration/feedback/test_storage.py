@@ -168,3 +168,14 @@ def test_an_answer_is_written_while_the_step_goes_on(run: Run, monkeypatch: pyte
     run.play(scenario)
     assert run.record["action_response"] == '{"n": 1}'
     assert run.kept[-1]["action_response"] == '{"n": 1}'
+
+
+def test_d2_a_run_asks_a_bounded_number_of_times_about_instances(run: Run) -> None:
+    async def scenario(host: RunHost) -> None:
+        for _ in range(conversation.MAX_REQUESTS):
+            with pytest.raises(RequestFailed, match="cannot fulfil"):
+                await host.fulfil({"requestType": "GET INSTANCE"})
+        with pytest.raises(RequestFailed, match="import many at once"):
+            await host.fulfil({"requestType": "GET INSTANCE"})
+
+    run.play(scenario)
