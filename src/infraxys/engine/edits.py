@@ -325,14 +325,6 @@ def _setter(packet: PacketView, values: Values) -> ModelChange:
     return lambda model: _with_values(model, packet, values)
 
 
-def delete(view: InstanceView) -> Outcome:
-    """Remove an instance with everything below it."""
-    holder = Holder.of(view)
-    parent: Parent = view.container if view.parent is None else view.parent
-    holder.remove(parent, frozenset({view.id}))
-    return Outcome(holder.written(), [view.id], ["deleted"], removed=1, message=f"Delete instance '{view.label}'")
-
-
 # -- packets --
 
 

@@ -1,7 +1,7 @@
 """Dialogs in both databases: asked, answered once, abandoned."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from factories.runs import add_run
 from infraxys.engine.feedback.conversation import Conversation
 from infraxys.engine.feedback.dialogs import Answer, BadAnswer, Dialog
-from infraxys.engine.feedback.requests import NoRequests, RequestFailed
+from infraxys.engine.feedback.requests import RequestFailed
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
 from infraxys.server.db.migrate import migrate
@@ -28,6 +28,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Database
     migrate(made)
     yield made
     made.close()
+
+
+class NoRequests:
+    """Fulfils nothing."""
+
+    async def handle(self, run_id: str, step: int, request: Mapping[str, Any]) -> list[str]:
+        raise RequestFailed(f"cannot fulfil '{request['requestType']}' of {run_id} at {step}")
 
 
 class Run:

@@ -120,10 +120,6 @@ class TestFiles:
         assert changed["instances"][0]["instances"][0]["attributes"][0]["value"] == "two"
         assert changed["instances"][1]["attributes"] == []
 
-    def test_an_instance_goes_with_what_is_below_it(self) -> None:
-        assert written(edits.delete(find(seen(), ROOT)))["instances"] == []
-        assert written(edits.delete(find(seen(), CHILD)))["instances"][0]["instances"] == []
-
 
 class TestChoosingThePacket:
     def test_the_packet_of_the_children_comes_first(self) -> None:

@@ -90,15 +90,6 @@ class Requests(Protocol):
         """
 
 
-class NoRequests:
-    """Refuses them all."""
-
-    async def handle(self, run_id: str, step: int, request: Mapping[str, Any]) -> list[str]:
-        """Raise RequestFailed."""
-        del run_id, step
-        raise RequestFailed(f"this server cannot fulfil '{request['requestType']}'")
-
-
 def read_request(body: str) -> FeedbackRequest:
     """Read what stands between the markers. Raises NoRequest."""
     text = body.replace("\0", "").strip("\r\n")

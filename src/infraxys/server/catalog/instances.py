@@ -26,7 +26,7 @@ USUAL_BRANCHES = ("main", "master")
 MAX_SEARCHED = 100  # branches that are looked through for an id
 READ = "environment.read"
 ROLE = "role.modify"
-NEEDED = {"created": "instance.create", "updated": "instance.modify", "deleted": "instance.delete"}
+NEEDED = {"created": "instance.create", "updated": "instance.modify"}
 T = TypeVar("T")
 Edit = Callable[[World, Parent], Outcome]
 
@@ -277,7 +277,7 @@ def _allow(subject: Subject, place: Place, parent: Parent, outcome: Outcome) -> 
     container = parent.container if isinstance(parent, InstanceView) else parent
     needed = {NEEDED[action] for action in outcome.actions if action in NEEDED}
     if outcome.removed:
-        needed.add(NEEDED["deleted"])
+        needed.add("instance.delete")
     for grant in sorted(needed):
         check_place(subject, grant, place, [container.id])
     if needed and isinstance(parent, InstanceView) and parent.role is not None and not subject.may(ROLE):
