@@ -149,10 +149,11 @@ def share_definitions(part: Any, schemas: dict[str, Any]) -> None:
         for item in part:
             share_definitions(item, schemas)
     elif isinstance(part, dict):
-        schemas.update(part.pop("$defs", {}))
+        brought = part.pop("$defs", {})
+        schemas.update(brought)
         if str(part.get("$ref", "")).startswith("#/$defs/"):
             part["$ref"] = part["$ref"].replace("#/$defs/", "#/components/schemas/")
-        for item in part.values():
+        for item in (*part.values(), *brought.values()):
             share_definitions(item, schemas)
 
 

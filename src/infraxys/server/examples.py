@@ -10,11 +10,37 @@ _MODULE = "github.com/example/deployment"
 _PASSWORD = "four short uncommon words"  # noqa: S105 - an example
 _NEW_TOKEN = {"name": "pipeline", "expiresAt": "2027-06-30T00:00:00Z", "scopes": ["action.execute", "run.read"]}
 _CHANGED_VARIABLE = {"value": "eu-central-1"}
+_REFERENCE = {
+    "moduleBranchPath": "github.com\\example\\deployment\\main",
+    "environmentId": _ENVIRONMENT,
+    "containerId": _CONTAINER,
+    "instanceId": _INSTANCE,
+}
+_WANTED_CHILDREN = {"attributeName": "dns_name", "attributeValue": "www"}
+_VALUES = {"dns_name": "www", "port": "8080"}
 
 BODIES: dict[str, dict[str, Any]] = {
     "add_answer": {"dialogId": _ID, "button": "yes"},
     "create_rerun": {"fromStep": "2", "asynchronous": True},
     "add_module": {"url": "https://github.com/example/deployment", "branches": ["main"]},
+    "fetch_module": {"discard": False},
+    "get_instance": _REFERENCE,
+    "get_instance_by_attribute": {**_REFERENCE, **_WANTED_CHILDREN},
+    "list_instances_by_packet_type": {**_REFERENCE, "packetType": "DNS-RECORD", "recursive": True},
+    "list_children": _WANTED_CHILDREN,
+    "list_children_in_container": _WANTED_CHILDREN,
+    "ensure_children": {"instances": [_VALUES]},
+    "ensure_children_in_container": {"instances": [_VALUES]},
+    "add_instance": _VALUES,
+    "update_instance": {
+        "instance": {
+            "moduleBranchPath": _REFERENCE["moduleBranchPath"],
+            "environmentId": _ENVIRONMENT,
+            "containerId": _CONTAINER,
+            "id": _INSTANCE,
+            "attributes": [{"name": "port", "value": "8081"}],
+        }
+    },
     "create_session": {"name": "ada", "password": _PASSWORD},
     "create_first_administrator": {"name": "ada", "password": _PASSWORD, "token": "from the link"},
     "replace_my_password": {"currentPassword": _PASSWORD, "newPassword": "another four uncommon words"},
