@@ -23,13 +23,17 @@ MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a lo
 
 @dataclass(frozen=True, slots=True)
 class RunVariable:
-    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file."""
+    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file.
+
+    `type` is a word that those who read it know, such as SSH-PRIVATE-KEY.
+    """
 
     name: str
     value: str
     is_exported: bool = False
     file: str | None = None
     is_secret: bool = False
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
