@@ -266,7 +266,7 @@ def memory_folder(work: Path, accounts: Accounts) -> Path | None:
 
 
 def is_reachable(work: Path, accounts: Accounts) -> bool:
-    """Whether the sandbox's accounts can come as far as `work`: they may pass through every folder above, if it exists."""
+    """Whether the sandbox's accounts can come as far as `work`: through every folder above it that is there."""
     if accounts.gid is None:
         return True
     for parent in work.resolve().parents:

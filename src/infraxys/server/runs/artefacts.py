@@ -115,7 +115,7 @@ class Artefacts:
             folder.chmod(0o700)  # whatever the action has made of it
             self._ready.append(folder)
         else:  # of an action that nobody saw the end of
-            with trees.opened(self._empty) as top:
+            with suppress(OSError), trees.opened(self._empty) as top:  # what stays is cleared at the next start
                 trees.move_out(top, (folder.name,), self._trash)
 
     def files(self, run_id: str) -> list[tuple[str, Entry]]:
