@@ -9,6 +9,7 @@ import typer
 
 from infraxys.cli.api import Api, segment
 from infraxys.cli.output import Failed, print_json, print_table
+from infraxys.cli.terminal import LogOutput, plain
 
 Server = Annotated[str | None, typer.Option("--server", help="URL of the server; or INFRAXYS_URL.")]
 Token = Annotated[str | None, typer.Option("--token", help="A personal access token; or INFRAXYS_TOKEN.")]
@@ -181,18 +182,18 @@ def start(
 def follow(api: Api, run_id: str) -> int:
     """Write the log as it grows; gives the exit code of the run."""
     offset = 0
-    out = sys.stdout.buffer
+    out = LogOutput()
     while True:
         run = api.call("GET", f"/runs/{run_id}?wait=0.3")
         response = api.open("GET", f"/runs/{run_id}/log?offset={offset}")
         data = response.read()
         out.write(data)
-        out.flush()
         offset += len(data)
         if run["finishedAt"] and not data:
             break
+    out.close()
     if run["status"] != "SUCCESS":
-        print(f"{run['status']}: {run['message']}", file=sys.stderr)
+        print(f"{run['status']}: {plain(run['message'])}", file=sys.stderr)
     return EXIT_CODES.get(run["status"], run["exitCode"] or 1)
 
 
