@@ -1,4 +1,4 @@
-"""What is tried to see secrets (hostile.md D5, F1, B1): by what actions print, by looking around, by asking."""
+"""What is tried to see secrets (hostile.md D5, F1, B1; field.md G33): by printing, by looking around, by asking."""
 
 import base64
 import json
@@ -88,7 +88,7 @@ def tells(text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
-def test_d5_a_secret_is_masked_wherever_the_run_is_seen(secret_server: ServerProcess, name: str) -> None:
+def test_d5_g33_a_secret_is_masked_wherever_the_run_is_seen(secret_server: ServerProcess, name: str) -> None:
     run = secret_server.execute(INSTANCE, "code.py", argument={"code": PREPARE + ATTEMPTS[name]})
     for text in texts_of(secret_server, run):
         assert not tells(text), text[-600:]
@@ -106,8 +106,9 @@ os.makedirs(os.path.dirname('raw/' + secret)); open('raw/' + secret, 'w').close(
 json.dump({'password': secret, 'note': 'é' * 200_000}, open('plan.json', 'w'))
 open('lines.txt', 'w').write('x' * 262_140 + secret + ' behind ' + base64.b64encode(secret.encode()).decode())
 open('archive', 'wb').write(bytes(9) + secret.encode()); open('harmless', 'wb').write(bytes(range(256)))
-sparse = os.open('sparse', os.O_CREAT | os.O_RDWR); os.truncate(sparse, 2**40); os.pwrite(sparse, secret.encode(), 2**39)
-os.close(os.open('hole', os.O_CREAT | os.O_RDWR)); os.truncate('hole', 2**40)
+for name in ('sparse', 'hole'):
+    open(name, 'w').close(); os.truncate(name, 2**40)
+os.pwrite(os.open('sparse', os.O_RDWR), secret.encode(), 2**39)
 """
 
 
@@ -118,7 +119,7 @@ def test_d5_artefacts_have_no_secrets_in_their_names_and_their_text(secret_serve
     assert not tells(listed.text)
     names = {item["path"] for item in listed.json()["items"]}
     assert names == {
-        f"{MASK}", f"{MASK}-2", f"folder/{MASK}/report.txt", f"raw/{MASK}", "plan.json", "lines.txt", "harmless", "hole",
+        MASK, f"{MASK}-2", f"folder/{MASK}/report.txt", f"raw/{MASK}", "plan.json", "lines.txt", "harmless", "hole",
     }  # fmt: skip
     assert secret_server.client.get(f"{base}/plan.json").json() == {"password": MASK, "note": "é" * 200_000}
     assert secret_server.client.get(f"{base}/lines.txt").text == "x" * 262_140 + f"{MASK} behind {MASK}"
@@ -150,7 +151,7 @@ def test_d5_artefacts_that_are_read_while_the_action_runs_have_none_either(secre
         secret_server.client.post(f"{base}/cancel")
 
 
-def test_truncation_happens_after_masking(secret_server: ServerProcess) -> None:
+def test_g33_truncation_happens_after_masking(secret_server: ServerProcess) -> None:
     """The end of a log that an answer carries begins anywhere, also where a secret was."""
     code = PREPARE + "[say(secret + chr(10)) for _ in range(60_000)]"
     run = secret_server.execute(INSTANCE, "code.py", argument={"code": code})
