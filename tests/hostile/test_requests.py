@@ -245,7 +245,7 @@ class TestQuestions:
 
 
 class TestLogs:
-    def test_d4_a_log_is_text_that_no_browser_runs(self, server: ServerProcess) -> None:
+    def test_d4_g34_a_log_is_text_that_no_browser_runs(self, server: ServerProcess) -> None:
         run = server.execute(INSTANCE, "argument.sh", argument="<script>alert(1)</script>")
         for query in ({}, {"format": "ndjson"}, {"strip": "ansi"}):
             answer = server.client.get(f"/api/v1/runs/{run['id']}/log", params=query)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from infraxys.cli.terminal import plain
+
 
 class Failed(Exception):  # noqa: N818 - reads as what happened
     """The command failed; the text is one line for the person."""
@@ -40,10 +42,11 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     """Print data for people: `columns` maps keys to headings. Lines are only broken to fit a terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in columns))
+        table.add_row(*(Text("" if row.get(key) is None else plain(str(row[key]))) for key in columns))
     Console(width=None if sys.stdout.isatty() else 100_000).print(table)

@@ -200,7 +200,10 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    findings = [{"loc": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
+    findings = [
+        {"loc": ".".join(str(part) for part in item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors()
+    ]
     first = findings[0]
     return problem_response(Unprocessable(f"{first['loc']}: {first['message']}", errors=findings), request.url.path)
 

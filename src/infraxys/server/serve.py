@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 
 CLOSE_SECONDS = 1.0  # for the other side to say goodbye
+MOST_OPEN_FILES = 65_536
 STREAM_SECONDS = 5  # for answers that are still being sent, once no run executes
 
 
@@ -85,11 +86,20 @@ class Server(uvicorn.Server):
                 transport.abort()
 
 
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: each action and each connection needs some."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, most)
+    if usual != resource.RLIM_INFINITY and usual < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
     check_bind(settings)
     # No core dump of this process or of an action holds a secret, and no program that is started gets the master key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_open_files()
     os.environ.pop(VARIABLE, None)
     folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     try:

@@ -61,7 +61,7 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     kubeconfig: Path | None = None
     kubernetes_namespace: str | None = None
     kubernetes_helper_image: str = "docker.io/library/busybox:stable"
-    kill_grace: float = Field(default=10.0, ge=0, le=600)
+    kill_grace: float = Field(default=8.0, ge=0, le=600)
     body_limit: int = Field(default=1024**2, ge=1024)
     body_seconds: float = Field(default=30.0, gt=0)
     log_limit: int = Field(default=2 * 1024**3, ge=1024)
