@@ -32,12 +32,14 @@ from infraxys.server.catalog.errors import (
     UnknownFile,
     UnknownInstance,
     UnknownWorkflow,
+    narrowed,
 )
 from infraxys.server.errors import Problem as Refusal
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
 
+T = TypeVar("T")
 V = TypeVar("V", EnvironmentView, InstanceView)
 MAX_BRANCHES = 256  # resolved branches kept in memory
 MAX_PLANS = 4096  # plans kept per branch
@@ -161,9 +163,9 @@ class Catalog:
         ]
         if not places:
             check_branch(index, branch, sight)
-            raise UnknownInstance(
-                instance_id, branch, closest(instance_id, seen(index.instances, sees_instance, sight))
-            )
+            where = narrowed(module=module, environment=environment_id, container=container_id)
+            near = None if where else closest(instance_id, seen(index.instances, sees_instance, sight))
+            raise UnknownInstance(instance_id, branch, near, where)
         if len(places) > 1:
             raise AmbiguousId("instance", instance_id, [place(path, view) for path, view in places])
         path, view = places[0]
@@ -252,6 +254,30 @@ class Catalog:
             except CannotPlan as error:
                 raise _refusal(error, path.branch) from error
 
+    async def index(
+        self, branch: str, sight: Sight | None = None
+    ) -> tuple[
+        Mapping[str, tuple[tuple[BranchPath, InstanceView], ...]],
+        Mapping[str, tuple[tuple[BranchPath, EnvironmentView], ...]],
+    ]:
+        """Give where each instance and each environment is on the branches of that name. Raises UnknownBranch."""
+        index = await self._index(branch, sight)
+        check_branch(index, branch, sight)
+        return index.instances, index.environments
+
+    def look(self, path: BranchPath, work: Callable[[World], T], commits: Mapping[BranchPath, str] | None = None) -> T:
+        """Do something with the world of a served branch, with some branches at other commits than those served.
+
+        Blocks; call it from a thread. Raises UnknownBranch.
+        """
+        with self._lock:
+            heads = {**self._heads, **(commits or {})}
+            if path not in heads:
+                raise UnknownBranch(path.branch, None)
+            if heads == self._heads:
+                return work(self._branch(path).world)
+            return work(World(path, Pins(heads, self._load), self._branch_of))
+
     async def warm_up(self) -> None:
         """Resolve every branch, so that the first request need not."""
         for name in sorted({path.branch for path in self._heads}):
@@ -283,7 +309,8 @@ class Catalog:
         if not places:
             check_branch(index, branch, sight)
             known = seen(index.environments, sees_environment, sight)
-            raise UnknownEnvironment(environment_id, branch, closest(environment_id, known))
+            near = None if module else closest(environment_id, known)
+            raise UnknownEnvironment(environment_id, branch, near, narrowed(module=module))
         if len(places) > 1:
             candidates = [f"module {path.module}, environment '{view.name}'" for path, view in places]
             raise AmbiguousId("environment", environment_id, candidates)
