@@ -361,7 +361,7 @@ class BlockCompiler(ValueCompiler):
             try:
                 value = caller.get(name)
                 if value is None and strict and not caller.has(name):
-                    self.undefined(rt, node)
+                    self.undefined(rt, node, VelocityError)  # the kind that the original gives arguments of macros
             except Exception as error:  # noqa: BLE001 - reraised with its place
                 self.reraise(error, f"Reading ${name}", offset)
             return value

@@ -308,10 +308,12 @@ class ValueCompiler:
 
         return root
 
-    def undefined(self, rt: Runtime, node: Reference) -> NoReturn:
+    def undefined(
+        self, rt: Runtime, node: Reference, kind: type[VelocityError] = UndefinedReferenceError
+    ) -> NoReturn:
         """Refuse a variable that is not set."""
         message = f"Variable ${node.root} has not been set"
-        error = UndefinedReferenceError(message, snippet=node.text).among(node.root, rt.scope.names(), "$")
+        error = kind(message, snippet=node.text).among(node.root, rt.scope.names(), "$")
         if any(rt.scope.has(name.format(node.root)) for name in ("{{{}}}", "!{}", "!{{{}}}")):
             error.hint = f"braces and ! name another variable where one is set: write ${node.root} there"
         self.fail(error, node.offset)
@@ -410,7 +412,17 @@ class ValueCompiler:
     def index(self, step: Index) -> Apply:
         """Compile `[argument]`: get(argument)."""
         place, method = self.position(step), Method(self, "get", 1, step.offset)
-        return lambda rt, value: method.call(rt, value, [place(rt, value)])
+
+        def get(rt: Runtime, value: Any) -> object:
+            index = place(rt, value)
+            try:
+                return method.call(rt, value, [index])
+            except MethodError as error:
+                # As in the original, this is no method that failed: the template calls none.
+                refused = VelocityError(f"Reading {a_type(value)} by an index failed: {error.__cause__}")
+                raise refused.locate(self.source, step.offset) from error.__cause__
+
+        return get
 
     # -- assignment ---------------------------------------------------------------------------------------------------
 

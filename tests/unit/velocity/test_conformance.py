@@ -22,6 +22,14 @@ CASES = [json.loads(line) for line in (HERE / "conformance.jsonl").read_text("ut
 RECORDED = [json.loads(line) for line in (HERE / "recorded.jsonl").read_text("utf-8").splitlines()]
 CONTEXT = RECORDED.pop(0)["context"]
 
+KINDS = {
+    velocity.VelocityError: "render",
+    velocity.VelocityParseError: "parse",
+    velocity.UndefinedReferenceError: "undefined-reference",
+    velocity.MethodError: "method-threw",
+    velocity.ResourceError: "resource",
+}
+
 # Optional cases that this engine answers otherwise, and why.
 DIFFERENT = {
     "ref-021": "a lone $ at the end is text here, an error there",
@@ -48,6 +56,8 @@ def outcome(case: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
         )
     except velocity.VelocityError as error:
         template_result = {"error": True}
+        if has_kind(case):
+            template_result["error_kind"] = KINDS[type(error)]
         if "line" in case and case.get("error_kind") != "parse":
             template_result |= {"line": error.line, "column": error.column}
         return template_result
@@ -59,8 +69,14 @@ def outcome(case: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     return template_result
 
 
+def has_kind(case: dict[str, Any]) -> bool:
+    """Whether the kind of error counts: not that of accidents."""
+    return "error_kind" in case and "optional" not in case
+
+
 def wanted(case: dict[str, Any]) -> dict[str, Any]:
     keys = ["expected", "expected_vars", "error"] + (["line", "column"] if case.get("error_kind") != "parse" else [])
+    keys += ["error_kind"] if has_kind(case) else []
     return {key: case[key] for key in keys if key in case}
 
 
