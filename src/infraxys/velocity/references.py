@@ -418,6 +418,8 @@ class ValueCompiler:
             try:
                 return method.call(rt, value, [index])
             except MethodError as error:
+                if (error.template, error.line, error.column) != (self.source.name, *self.source.position(step.offset)):
+                    raise  # it comes from inside
                 # As in the original, this is no method that failed: the template calls none.
                 refused = VelocityError(f"Reading {a_type(value)} by an index failed: {error.__cause__}")
                 raise refused.locate(self.source, step.offset) from error.__cause__
