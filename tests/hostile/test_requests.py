@@ -101,6 +101,15 @@ class TestBodies:
 
 
 class TestConnections:
+    def test_a5_headers_without_end_cost_no_memory(self, own_server: ServerProcess) -> None:
+        before = resident_bytes(own_server)
+        with connection_to(own_server) as connection, suppress(OSError):
+            connection.sendall(b"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\nX: ")
+            for _ in range(64):
+                connection.sendall(b"a" * 2**20)
+        assert resident_bytes(own_server) - before < 16 * 2**20
+        assert own_server.client.get("/api/v1/me").status_code == 200
+
     def test_a12_requests_sent_together_are_answered_in_order(self, server: ServerProcess) -> None:
         with connection_to(server) as connection:
             first = head("GET", "/api/v1/runs/first")

@@ -19,6 +19,7 @@ import uvloop
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.server.app import build_app
+from infraxys.server.connections import Connection
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
@@ -121,7 +122,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could be a large one inside
