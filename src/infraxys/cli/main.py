@@ -42,7 +42,7 @@ def main() -> None:
     from infraxys.cli.output import Failed
 
     try:
-        app()
+        app(prog_name="infraxys")
     except Failed as failure:
         print(f"infraxys: {failure}", file=sys.stderr)
         raise SystemExit(failure.exit_code) from None
