@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from infraxys import __version__
@@ -49,6 +50,72 @@ def test_the_document_is_valid_openapi_3_1(server: ServerProcess) -> None:
     document = server.client.get("/api/v1/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     validate(document)
+
+
+@pytest.fixture(scope="module")
+def document(server: ServerProcess) -> dict[str, Any]:
+    found: dict[str, Any] = server.client.get("/api/v1/openapi.json").json()
+    return found
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = document["components"]["schemas"][name] if name else schema
+    return found
+
+
+def operations(document: dict[str, Any], tags: set[str]) -> list[dict[str, Any]]:
+    return [
+        operation
+        for path in document["paths"].values()
+        for operation in path.values()
+        if tags.intersection(operation.get("tags", ()))
+    ]
+
+
+# Whose answers a client can be made from.
+PEOPLE = {"accounts", "tokens", "users", "projects", "teams", "grants", "audit"}
+
+
+def described(document: dict[str, Any], content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the schemas of what is sent or answered as JSON: of a page those of its items."""
+    if "application/json" not in content:
+        return []
+    schema = resolved(document, content["application/json"]["schema"])
+    if "items" not in schema["properties"]:
+        return [schema]
+    assert schema["required"] == ["items", "nextCursor"]
+    items = schema["properties"]["items"]["items"]
+    return [resolved(document, item) for item in items.get("anyOf", [items])]
+
+
+def test_every_answer_and_body_about_people_has_a_schema_and_an_example(document: dict[str, Any]) -> None:
+    found = operations(document, PEOPLE)
+    assert len(found) > 50
+    for operation in found:
+        answers = {status: answer for status, answer in operation["responses"].items() if status.startswith("2")}
+        assert {status for status, answer in answers.items() if not answer.get("content")} <= {"204"}
+        for part in (operation.get("requestBody", {}), *answers.values()):
+            for schema in described(document, part.get("content", {})):
+                (example,) = schema["examples"]
+                assert example.keys() <= schema["properties"].keys(), operation["operationId"]
+                Draft202012Validator({**schema, "components": document["components"]}).validate(example)
+
+
+def test_lists_of_people_have_pages(document: dict[str, Any]) -> None:
+    for operation in operations(document, PEOPLE):
+        if operation["operationId"].startswith("list_"):
+            parameters = {item["name"]: item["schema"] for item in operation["parameters"] if item["in"] == "query"}
+            limit = {key: parameters["limit"][key] for key in ("minimum", "default", "maximum")}
+            assert limit == {"minimum": 1, "default": 50, "maximum": 500}
+            assert "cursor" in parameters, operation["operationId"]
+
+
+def test_what_is_answered_before_any_route_is_documented_for_all(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert {"400", "421", "429"} <= operation["responses"].keys(), operation["operationId"]
 
 
 def test_the_documented_calls_are_in_it(server: ServerProcess) -> None:

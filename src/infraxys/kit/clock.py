@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import UTC, datetime
+from typing import overload
 
 
 def utc_now() -> datetime:
@@ -10,6 +11,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@overload
+def timestamp(value: datetime) -> str: ...
+@overload
+def timestamp(value: None) -> None: ...
+@overload
+def timestamp(value: datetime | None) -> str | None: ...
 def timestamp(value: datetime | None) -> str | None:
     """Write a time as RFC 3339 in UTC."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -34,7 +34,8 @@ from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, Request
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
-TOO_MANY = responses(429)[429]
+# Of any route, before it is asked: a parameter with NUL, another host's name in developer mode, too many requests.
+BEFORE = responses(400, 421, 429)
 
 
 class Running(Protocol):
@@ -128,13 +129,17 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name, path in document["paths"].items():
             for method, operation in path.items():
                 document_permission(operation, needs[name, method])
-                operation["responses"].setdefault("429", TOO_MANY)  # of any route, before it is asked
+                for status, refusal in BEFORE.items():
+                    operation["responses"].setdefault(str(status), refusal)
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
                 if "application/json" in validation.get("content", {}):
                     del operation["responses"]["422"]
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
+        for schema in components["schemas"].values():
+            for example in schema.get("examples", ()):  # FastAPI has left out what is null in them
+                example.update({member: None for member in schema.get("required", ()) if member not in example})
         app.openapi_schema = document
     return app.openapi_schema
 
