@@ -7,10 +7,11 @@ from starlette.responses import JSONResponse, Response
 
 from infraxys.server.accounts import schemas
 from infraxys.server.accounts.errors import NoAccount, UnknownSession
-from infraxys.server.accounts.service import Accounts, person
+from infraxys.server.accounts.service import Accounts, account, person
 from infraxys.server.auth import sessions
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import address_of
+from infraxys.server.auth.openid.accounts import refuse_older_tokens
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires
 from infraxys.server.auth.subject import Subject
@@ -63,9 +64,16 @@ async def create_session(request: Request) -> Response:
 
 @router.delete("/session", operation_id="delete_session", status_code=204, responses={**SIGNED_OUT, **REFUSALS})
 async def delete_session(request: Request, subject: Known) -> Response:
-    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider."""
-    user_id, session_id = person(subject, "signing out"), subject.session_id or ""
+    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider.
+
+    With an access token of the provider: from then on none is accepted that was issued to the person until now.
+    """
     openid = request.app.state.services.openid
+    if subject.is_by_provider:
+        account_id = account(subject)
+        await accounts_of(request).database.awrite(lambda connection: refuse_older_tokens(connection, account_id))
+        return Response(status_code=204)
+    user_id, session_id = person(subject, "signing out"), subject.session_id or ""
     logout_url = await openid.logout_url(session_id) if openid is not None else None
     await accounts_of(request).database.awrite(lambda connection: sessions.end(connection, user_id, session_id))
     response = Response(status_code=204) if logout_url is None else JSONResponse({"logoutUrl": logout_url})
