@@ -6,6 +6,7 @@ pytest_plugins = [
     "plugins.sandbox",
     "plugins.containers",
     "plugins.server",
+    "plugins.shapes",
     "plugins.accounts",
     "plugins.access",
     "plugins.oidc",

@@ -36,7 +36,7 @@ class TestRoute:
     def test_has_a_stable_name_in_verb_noun_form(self, route: APIRoute) -> None:
         assert route.operation_id is not None
         assert re.fullmatch(
-            r"(get|list|add|fetch|remove|delete|cancel|follow|execute|create|update|replace|rotate|generate)_[a-z_]+",
+            r"(get|list|add|fetch|push|remove|delete|cancel|follow|execute|create|update|replace|rotate|generate|ensure)_[a-z_]+",
             route.operation_id,
         )
 

@@ -46,9 +46,31 @@ def add_module(
 
 
 @module_app.command("fetch")
-def fetch_module(name: str, server: Server = None, token: Token = None, as_json: AsJson = False) -> None:
+def fetch_module(
+    name: str,
+    discard: Annotated[bool, typer.Option("--discard", help="Drop commits of this server not pushed yet.")] = False,
+    server: Server = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring a module to the state of its remote. Example: infraxys module fetch host/org/repo."""
-    show_fetched(Api(server, token).call("POST", f"/modules/{segment(name)}/fetch"), as_json)
+    show_fetched(Api(server, token).call("POST", f"/modules/{segment(name)}/fetch", {"discard": discard}), as_json)
+
+
+@module_app.command("push")
+def push_module(
+    name: str,
+    branch: Annotated[str, typer.Option(help="Branch to push.")],
+    server: Server = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what this server has committed to the remote. Example: infraxys module push host/org/repo --branch main."""
+    answer = Api(server, token).call("POST", f"/modules/{segment(name)}/branches/{segment(branch)}/push")
+    if as_json:
+        print_json(answer)
+    else:
+        print(f"Branch {answer['branch']} of {name} is at {answer['commit'][:12]}, here and at its remote.")
 
 
 def show_fetched(answer: dict[str, Any], as_json: bool) -> None:
@@ -91,11 +113,13 @@ def list_modules(server: Server = None, token: Token = None, as_json: AsJson = F
             "name": item["name"],
             "branches": ", ".join(branch["name"] for branch in item["branches"]),
             "kind": "dependency" if item["isDependency"] else "",
+            "ahead": sum(branch["ahead"] for branch in item["branches"]) or "",
             "problems": sum(len(branch["problems"]) for branch in item["branches"]) or "",
         }
         for item in items
     ]
-    print_table(rows, {"name": "MODULE", "branches": "BRANCHES", "kind": "", "problems": "PROBLEMS"})
+    columns = {"name": "MODULE", "branches": "BRANCHES", "kind": "", "ahead": "NOT PUSHED", "problems": "PROBLEMS"}
+    print_table(rows, columns)
     for item in items:
         if item["problem"]:
             print(f"{item['name']}: {item['problem']}")

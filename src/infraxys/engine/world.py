@@ -69,6 +69,7 @@ class InstanceView:
     parent: "InstanceView | None"
     role: RoleDefinition | None
     source_file: str
+    path: BranchPath  # the branch that `source_file` is on
     values: Mapping[str, str]
     label: str
     directory: str
@@ -427,7 +428,7 @@ class _EnvironmentBuilder:
             values = instance_values(model, packet)
             label = make_label(packet, values)
             directory = names.instance_directory(label, model.id)
-            view = InstanceView(model, packet, container, parent, role, source, values, label, directory)
+            view = InstanceView(model, packet, container, parent, role, source, base, values, label, directory)
             view.children = self._instances(model.instances, container, view, role, source, base, depth + 1)
             views.append(view)
         return views

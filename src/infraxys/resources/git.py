@@ -44,6 +44,10 @@ _REASONS = (
      "it redirects elsewhere; register the address that it redirects to"),
     (re.compile(r"dubious ownership"), "foreign_owner",
      "it belongs to another account of this machine; add it to safe.directory in Git's configuration"),
+    (re.compile(r"non-fast-forward|fetch first|cannot lock ref|failed to update ref"), "push_rejected",
+     "the remote has commits that are not here; fetch the module first"),
+    (re.compile(r"hook declined|protected branch|branch is currently checked out|remote rejected|deny"),
+     "push_refused", "the remote does not take commits on this branch"),
     (re.compile(r"couldn't find remote ref|Remote branch .* not found"), "unknown_branch", "the branch does not exist"),
     (re.compile(r"repository '[^']*' not found|not appear to be a git repository|gitfile|does not exist|"
                 r"[Nn]ot valid: is this|"

@@ -9,12 +9,14 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
 
+from infraxys.resources.edit import SERVER, Author, Change, write_tree
 from infraxys.resources.errors import GitFailed, ResourceError, TooLarge
 from infraxys.resources.git import MAX_FILE, TIMEOUT_SECONDS, list_branches, run_git
 from infraxys.resources.url import GitUrl
@@ -22,6 +24,7 @@ from infraxys.spec.snapshot import FileEntry
 
 MAX_BRANCHES = 10_000
 SYMLINK, SUBMODULE = 0o120000, 0o160000
+HEADS, REMOTE = "refs/heads/", "refs/remotes/origin/"
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|\Z)|/\.|\A\.|\.\Z|\A/|/\Z|\A-|\A@\Z|\AHEAD\Z")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._@+-]|\A\.|\A\Z|(?<=\.)\.")
@@ -98,13 +101,16 @@ class Mirror:
         url: GitUrl,
         branches: tuple[str, ...] = (),
         *,
+        discard: bool = False,
         pin: str = "",
         timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109 - passed on
     ) -> dict[str, str]:
-        """Bring all branches, or the named ones, to the remote's state; gives them with their commits.
+        """Bring all branches, or the named ones, to the remote's state; gives them with their commits here.
 
-        Commits that no branch has any more stay, so that what runs have pinned is there. Whatever happens to a fetch,
-        the repository stays valid. `pin`: see GitUrl.check_address. Raises GitFailed and TooLarge.
+        A branch with commits of ours (`commit`) stays as it is until the remote has those, see `ahead_behind`; with
+        `discard` it loses them. Commits that no branch has any more stay, so that what runs have pinned is there.
+        Whatever happens to a fetch, the repository stays valid. `pin`: see GitUrl.check_address. Raises GitFailed and
+        TooLarge.
         """
         settings = [f"http.curloptResolve={pin}"] if pin else []
         await asyncio.to_thread(self.create)
@@ -113,24 +119,102 @@ class Mirror:
             listing = await list_branches(url.text, what=self.what, timeout=min(timeout, 60), settings=settings)
             remote = {name: commit for name, commit in listing.items() if is_branch_name(name)}
             wanted = self._choose(remote, branches)
-            here = await asyncio.to_thread(self._drop_vanished, remote)
-            if all(here.get(name) == commit for name, commit in wanted.items()):
-                return wanted
+            known = await asyncio.to_thread(self._drop_vanished, remote)
             # Branches whose names are refused are not fetched either, so each is named.
-            specs = [
-                f"+refs/heads/{name}:refs/heads/{name}" for name, commit in wanted.items() if here.get(name) != commit
-            ]
+            specs = [f"+{HEADS}{name}:{REMOTE}{name}" for name, commit in wanted.items() if known.get(name) != commit]
             options = ["--no-tags", "--force", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet", "--stdin"]
+            if specs:
+                await run_git(
+                    [f"--git-dir={self.path}", "fetch", *options, "--end-of-options", url.text],
+                    what=self.what,
+                    timeout=timeout,
+                    settings=settings,
+                    keep_open=(lock,),
+                    max_file=self.limits.pack_bytes,
+                    given="\n".join(specs).encode(),
+                )
+            return await asyncio.to_thread(self._follow, wanted, known, discard=discard)
+
+    def _follow(self, wanted: Iterable[str], known: Mapping[str, str], *, discard: bool) -> dict[str, str]:
+        """Move branches to where the remote's are, unless that would lose commits of ours; gives where they are.
+
+        `known` is where the remote's were before this fetch.
+        """
+        with self._lock:
+            repository = self._repository()
+            heads, remote = self._references(HEADS), self._references(REMOTE)
+            for name in wanted:
+                head, target = heads.get(name), remote.get(name)
+                if target is None or head == target:
+                    continue
+                is_ours = head is not None and known.get(name, head) != head
+                if discard or head is None or not is_ours or repository.descendant_of(target, head):
+                    repository.references.create(f"{HEADS}{name}", target, force=True)
+                    heads[name] = target
+            return {name: heads[name] for name in wanted if name in heads}
+
+    async def push(
+        self,
+        url: GitUrl,
+        branch: str,
+        *,
+        pin: str = "",
+        timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109 - passed on
+    ) -> str:
+        """Bring the commits of a branch to the remote; gives the commit that both have then. Raises GitFailed.
+
+        The remote's own commits are never overwritten: with such, it refuses (`push_rejected`).
+        """
+        settings = [f"http.curloptResolve={pin}"] if pin else []
+        async with self._only_fetch(timeout) as lock:
+            commit = self.branches().get(branch)
+            if commit is None:
+                raise GitFailed("unknown_branch", f"{self.what} has no branch {branch[:100]!a} here")
+            options = ["--quiet", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
             await run_git(
-                [f"--git-dir={self.path}", "fetch", *options, "--end-of-options", url.text],
+                [f"--git-dir={self.path}", "push", *options, "--end-of-options", url.text, f"{commit}:{HEADS}{branch}"],
                 what=self.what,
                 timeout=timeout,
                 settings=settings,
                 keep_open=(lock,),
-                max_file=self.limits.pack_bytes,
-                given="\n".join(specs).encode(),
             )
-            return await asyncio.to_thread(lambda: {name: c for name, c in self.branches().items() if name in wanted})
+            with self._lock:
+                self._repository().references.create(f"{REMOTE}{branch}", commit, force=True)
+            return commit
+
+    def commit(self, branch: str, base: str, changes: Iterable[Change], message: str, author: Author) -> str:
+        """Change files of a branch that is at the commit `base`; gives the new commit.
+
+        Raises GitFailed (branch_moved) when the branch is elsewhere, and ResourceError for what cannot be written.
+        """
+        moved = GitFailed("branch_moved", f"branch '{branch}' of {self.what} has moved meanwhile; try again")
+        with self._lock:
+            repository = self._repository()
+            reference = repository.references.get(f"{HEADS}{branch}") if is_branch_name(branch) else None
+            if reference is None or str(reference.target) != base:
+                raise moved
+            tree = write_tree(repository, repository[base].peel(pygit2.Commit).tree, changes)
+            now = int(time.time())
+            made = repository.create_commit(None, author.signature(now), SERVER.signature(now), message, tree, [base])
+            try:
+                reference.set_target(made)  # refused when another process was faster
+            except (KeyError, ValueError, pygit2.GitError) as error:
+                raise moved from error
+            return str(made)
+
+    def diverged(self, branches: Iterable[str]) -> tuple[str, ...]:
+        """Give those of the branches that have commits of ours while the remote has others."""
+        return tuple(name for name in branches if all(self.ahead_behind(name)))
+
+    def ahead_behind(self, branch: str) -> tuple[int, int]:
+        """Count the commits that a branch has here and the remote has not, and the other way round."""
+        with self._lock:
+            repository = self._repository()
+            head, target = (repository.references.get(f"{prefix}{branch}") for prefix in (HEADS, REMOTE))
+            if head is None or target is None or head.target == target.target:
+                return 0, 0
+            ahead, behind = repository.ahead_behind(head.target, target.target)
+            return int(ahead), int(behind)
 
     def _choose(self, remote: dict[str, str], branches: tuple[str, ...]) -> dict[str, str]:
         if not remote:  # also what some broken servers answer: no reason to forget what is here
@@ -158,13 +242,20 @@ class Mirror:
             config["remote.origin.url"] = url.text
 
     def _drop_vanished(self, remote: dict[str, str]) -> dict[str, str]:
-        """Delete branches that the remote has no more; gives the others. Their commits stay."""
-        here = self.branches()
+        """Delete branches that the remote has no more; gives where the others were. Their commits stay.
+
+        A branch with commits of ours is kept.
+        """
         with self._lock:
-            for name in [name for name in here if name not in remote]:
-                self._repository().references.delete(f"refs/heads/{name}")
-                del here[name]
-        return here
+            heads, known = self._references(HEADS), self._references(REMOTE)
+            references = self._repository().references
+            for name in [name for name in {**heads, **known} if name not in remote]:
+                head, target = heads.get(name), known.get(name)
+                if head is not None and (target is None or head == target):
+                    references.delete(f"{HEADS}{name}")
+                if target is not None and head in {None, target}:
+                    references.delete(f"{REMOTE}{name}")
+        return known
 
     @contextlib.asynccontextmanager
     async def _only_fetch(self, timeout: float) -> AsyncIterator[int]:  # noqa: ASYNC109 - a deadline for waiting
@@ -196,15 +287,20 @@ class Mirror:
 
     def branches(self) -> dict[str, str]:
         """Give the branches and their commits."""
-        found: dict[str, str] = {}
         if not self.exists:
-            return found
+            return {}
         with self._lock:
-            repository = self._repository()
-            for raw in repository.raw_listall_branches(pygit2.enums.BranchType.LOCAL):
-                name = raw.decode(errors="replace")
-                if is_branch_name(name) and name.encode() == raw:
-                    found[name] = str(repository.lookup_reference(f"refs/heads/{name}").resolve().target)
+            return self._references(HEADS)
+
+    def _references(self, prefix: str) -> dict[str, str]:
+        """Give the branches below `HEADS` or `REMOTE` with their commits; to be called with the lock held."""
+        found: dict[str, str] = {}
+        repository = self._repository()
+        kind = pygit2.enums.BranchType.LOCAL if prefix == HEADS else pygit2.enums.BranchType.REMOTE
+        for raw in repository.raw_listall_branches(kind):
+            name = raw.decode(errors="replace").removeprefix("" if prefix == HEADS else "origin/")
+            if is_branch_name(name) and raw.endswith(name.encode()):
+                found[name] = str(repository.lookup_reference(f"{prefix}{name}").resolve().target)
         return found
 
     def root_tree(self, commit: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
+from infraxys.resources.edit import Author, Change
 from infraxys.resources.errors import GitFailed, InvalidUrl, ResourceError, TooLarge
 from infraxys.resources.export import export_tree
 from infraxys.resources.git import TIMEOUT_SECONDS
@@ -35,6 +36,7 @@ class FetchedModule:
     is_dependency: bool
     branches: dict[str, str] = field(default_factory=dict)
     problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    diverged: tuple[str, ...] = ()  # branches with commits of this server that the remote's do not go on from
 
 
 @dataclass(slots=True)
@@ -134,12 +136,18 @@ class ModuleStore:
         return self.exports / escape(module.host) / escape(module.org) / escape(module.repo)
 
     async def fetch_closure(
-        self, url: GitUrl, branches: tuple[str, ...] = (), on_progress: Callable[[str], None] = lambda _text: None
+        self,
+        url: GitUrl,
+        branches: tuple[str, ...] = (),
+        on_progress: Callable[[str], None] = lambda _text: None,
+        *,
+        discard: bool = False,
     ) -> Closure:
         """Fetch a module and, recursively, what its branches depend on.
 
-        Without `branches`, all branches of the remote are taken. The same URL and branch is visited once; another
-        branch of the same URL again. What fails is recorded in the closure and does not stop the rest.
+        Without `branches`, all branches of the remote are taken. Commits of this server that a remote does not have
+        are kept; with `discard`, those of the module itself are dropped. The same URL and branch is visited once;
+        another branch of the same URL again. What fails is recorded in the closure and does not stop the rest.
         """
         closure = Closure()
         seen: set[tuple[ModuleId, str]] = set()
@@ -152,7 +160,7 @@ class ModuleStore:
             fetched = closure.modules.get(current.module) or FetchedModule(current, is_dependency)
             on_progress(f"fetching {current.module}")
             try:
-                loaded = await self._fetch_one(current, wanted, fetched)
+                loaded = await self._fetch_one(current, wanted, fetched, discard=discard and not is_dependency)
             except ResourceError as error:
                 closure.failures[current.text] = error
                 continue
@@ -176,16 +184,19 @@ class ModuleStore:
                 seen.add((target.module, dependency.branch))
                 yield target, (dependency.branch,), True
 
-    async def _fetch_one(self, url: GitUrl, wanted: tuple[str, ...], fetched: FetchedModule) -> dict[str, Snapshot]:
+    async def _fetch_one(
+        self, url: GitUrl, wanted: tuple[str, ...], fetched: FetchedModule, *, discard: bool
+    ) -> dict[str, Snapshot]:
         pin = await asyncio.to_thread(url.check_address, allow_private=self._allow_private)
         mirror = self.mirror(url.module)
         try:
-            heads = await mirror.fetch(url, wanted, pin=pin, timeout=self._timeout)
+            heads = await mirror.fetch(url, wanted, pin=pin, timeout=self._timeout, discard=discard)
         except GitFailed as error:
             other = url.with_git_suffix()
             if error.code != "redirected" or other is None:
                 raise
-            heads = await mirror.fetch(other, wanted, pin=pin, timeout=self._timeout)
+            heads = await mirror.fetch(other, wanted, pin=pin, timeout=self._timeout, discard=discard)
+        fetched.diverged += await asyncio.to_thread(mirror.diverged, heads)
         return await asyncio.to_thread(self._load_heads, url.module, heads, fetched)
 
     def load_branches(self, module: ModuleId, wanted: tuple[str, ...], fetched: FetchedModule) -> dict[str, Snapshot]:
@@ -206,6 +217,18 @@ class ModuleStore:
             fetched.problems[name] = snapshot.problems
             loaded[name] = snapshot
         return loaded
+
+    def commit(self, path: BranchPath, base: str, changes: Iterable[Change], message: str, author: Author) -> str:
+        """Change files of a branch that is at the commit `base`; gives the new commit. Blocks.
+
+        Raises GitFailed (branch_moved) when the branch is elsewhere, and ResourceError for what cannot be written.
+        """
+        return self.mirror(path.module).commit(path.branch, base, changes, message, author)
+
+    async def push(self, url: GitUrl, branch: str) -> str:
+        """Bring commits of this server to the remote; gives the commit that both have then. Raises ResourceError."""
+        pin = await asyncio.to_thread(url.check_address, allow_private=self._allow_private)
+        return await self.mirror(url.module).push(url, branch, pin=pin, timeout=self._timeout)
 
     def create_hosted(self, module: ModuleId, directory: Path, branch: str, message: str) -> str:
         """Make a module that has no remote from a directory; gives the commit."""

@@ -9,6 +9,7 @@ from infraxys.server.audit import endpoints as audit
 from infraxys.server.caches import endpoints as caches
 from infraxys.server.caches import project_endpoints as project_caches
 from infraxys.server.catalog import endpoints as catalog
+from infraxys.server.catalog import instance_endpoints as instances
 from infraxys.server.live import endpoints as live
 from infraxys.server.modules import endpoints as modules
 from infraxys.server.pages import endpoints as pages
@@ -32,6 +33,7 @@ routers = (
     live.router,
     modules.router,
     catalog.router,
+    instances.router,
     lists.router,
     accounts.router,
     tokens.router,

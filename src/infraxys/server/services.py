@@ -37,6 +37,7 @@ from infraxys.server.caches.host_mounts import HostMounts
 from infraxys.server.caches.places import CacheFolders
 from infraxys.server.caches.store import CacheStore
 from infraxys.server.catalog.catalog import Catalog
+from infraxys.server.catalog.instances import Instances
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.db.engine import Database, DatabaseUnavailable
 from infraxys.server.db.migrate import migrate
@@ -45,6 +46,7 @@ from infraxys.server.modules.service import EXAMPLE, Modules
 from infraxys.server.paths import API
 from infraxys.server.runs.artefacts import Artefacts
 from infraxys.server.runs.execution import RunExecution
+from infraxys.server.runs.instance_requests import InstanceRequests
 from infraxys.server.runs.lists import AttributeLists
 from infraxys.server.runs.repository import DatabaseHeartbeats
 from infraxys.server.runs.rights import Starters
@@ -67,6 +69,7 @@ class Services:
     openid: OpenId | None
     catalog: Catalog
     modules: Modules
+    instances: Instances
     variables: VariableService
     variable_resolver: VariableResolver
     runs: Runs
@@ -128,7 +131,8 @@ class Services:
             timeout=settings.git_timeout,
         )
         self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
-        self.modules = Modules(self.database, self.store, self.catalog.set_heads)
+        self.modules = Modules(self.database, self.store, self.catalog.set_heads, edits=settings.edits)
+        self.instances = Instances(self.catalog, self.modules)
         await asyncio.to_thread(self._make_variables)
         if settings.mode == "server":
             self.setup_link = await self.database.awrite(setup.create_link)
@@ -198,6 +202,7 @@ class Services:
             run_token=partial(run_tokens.make, self._key),
             starters=Starters(self.database, self.access),
             variables=self.variable_resolver,
+            requests=InstanceRequests(self.database, self.access, self.instances),
         )
         self.variables.tell = execution.hide
         self.engine = DurableEngine(execution, settings.engine, executor_id=self.executor_id, slots=settings.slots)

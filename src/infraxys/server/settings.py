@@ -45,6 +45,7 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     git_private_hosts: bool | None = None
     git_timeout: float = Field(default=300.0, ge=1, le=86400)
     no_examples: bool = False
+    edits: bool = True
     grace: float = Field(default=30.0, ge=0)
     slots: int = Field(default_factory=default_slots, ge=1, le=2000)
     backend: Literal["bubblewrap", "container", "kubernetes", "dummy"] = "bubblewrap"

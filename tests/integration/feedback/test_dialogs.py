@@ -301,7 +301,7 @@ class TestNobodyThere:
         run_id = start(server, python(f"import time\ntime.sleep(2.5)\nask({request!r})"), interactive=False)
         run = end(server, run_id)
         assert run["status"] == "FAILED"
-        assert "cannot fulfil 'GET INSTANCE'" in log_of(server, run_id)
+        assert "no instance 'y' on a branch 'main'" in log_of(server, run_id)
         assert "its input ends here" not in log_of(server, run_id)
 
 

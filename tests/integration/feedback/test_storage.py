@@ -1,7 +1,7 @@
 """Dialogs in both databases: asked, answered once, abandoned."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from factories.runs import add_run
 from infraxys.engine.feedback.conversation import Conversation
 from infraxys.engine.feedback.dialogs import Answer, BadAnswer, Dialog
-from infraxys.engine.feedback.requests import NoRequests, RequestFailed
+from infraxys.engine.feedback.requests import RequestFailed
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
 from infraxys.server.db.migrate import migrate
@@ -28,6 +28,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Database
     migrate(made)
     yield made
     made.close()
+
+
+class NoRequests:
+    """Fulfils nothing."""
+
+    async def handle(self, run_id: str, step: int, request: Mapping[str, Any]) -> list[str]:
+        raise RequestFailed(f"cannot fulfil '{request['requestType']}' of {run_id} at {step}")
 
 
 class Run:
@@ -168,3 +175,14 @@ def test_an_answer_is_written_while_the_step_goes_on(run: Run, monkeypatch: pyte
     run.play(scenario)
     assert run.record["action_response"] == '{"n": 1}'
     assert run.kept[-1]["action_response"] == '{"n": 1}'
+
+
+def test_d2_a_run_asks_a_bounded_number_of_times_about_instances(run: Run) -> None:
+    async def scenario(host: RunHost) -> None:
+        for _ in range(conversation.MAX_REQUESTS):
+            with pytest.raises(RequestFailed, match="cannot fulfil"):
+                await host.fulfil({"requestType": "GET INSTANCE"})
+        with pytest.raises(RequestFailed, match="import many at once"):
+            await host.fulfil({"requestType": "GET INSTANCE"})
+
+    run.play(scenario)

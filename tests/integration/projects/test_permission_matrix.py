@@ -46,6 +46,8 @@ class Call:
         return Call(self.path.replace(self.target, other), other, body)
 
     def _swap(self, value: Any, other: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self._swap(item, other) for key, item in value.items()}
         return other if value == self.target else value
 
 
@@ -211,6 +213,20 @@ def variable_call(level: str, body: dict[str, Any] | None = None, *, is_list: bo
     return make
 
 
+PATH = "localhost\\tests\\library\\main"
+REFERENCE = {
+    "moduleBranchPath": PATH,
+    "environmentId": ENVIRONMENT,
+    "containerId": CONTAINER,
+    "instanceId": INSTANCE,
+}
+
+
+def instance_call(path: str, body: dict[str, Any]) -> Callable[[World], Call]:
+    """Call about an instance; what is sent changes nothing, or is refused by its packet, which is an answer as well."""
+    return lambda _: Call(path, INSTANCE, body)
+
+
 CONTAINER_BODY = {"module": MODULE, "branch": "main", "environmentId": ENVIRONMENT, "containerId": CONTAINER}
 ADHOC = {
     "environmentGuid": ENVIRONMENT,
@@ -223,6 +239,21 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "execute_adhoc": lambda _: Call("/environments/main/execute", ENVIRONMENT, ADHOC),
     "generate_environment": lambda _: Call(
         f"/modules/localhost%2Ftests%2Flibrary/branches/main/environments/{ENVIRONMENT}/generate", ENVIRONMENT, {}
+    ),
+    "get_instance": instance_call("/instances", REFERENCE),
+    "get_instance_by_attribute": instance_call(
+        "/instances/byAttributeNameAndValue", {**REFERENCE, "attributeName": "x"}
+    ),
+    "list_instances_by_packet_type": instance_call("/instances/byPacketType", {**REFERENCE, "packetType": "x"}),
+    "list_children_in_container": instance_call(f"/container/{CONTAINER}/instances/{INSTANCE}/children", {}),
+    "list_children": instance_call(f"/instance/main/{INSTANCE}/children", {}),
+    "update_instance": instance_call("/instances", {"instance": {**REFERENCE, "id": INSTANCE, "attributes": []}}),
+    "ensure_children": instance_call(f"/instance/main/{INSTANCE}/children/ensure", {"instances": []}),
+    "ensure_children_in_container": instance_call(
+        f"/instance/main/{CONTAINER}/instances/{INSTANCE}/children/ensure", {"instances": []}
+    ),
+    "add_instance": instance_call(
+        f"/instances/localhost%5Ctests%5Clibrary%5Cmain/{ENVIRONMENT}/{CONTAINER}/{INSTANCE}/addInstance", {"no": "no"}
     ),
     "list_runs": lambda world: Call("/runs", world.run_id),
     "get_run": run_call(""),

@@ -81,21 +81,13 @@ class FeedbackRequest:
 class Requests(Protocol):
     """Fulfils what is asked of instances, containers and environments (`RESOURCE_REQUESTS`)."""
 
-    async def handle(self, run_id: str, request: Mapping[str, Any]) -> list[str]:
+    async def handle(self, run_id: str, step: int, request: Mapping[str, Any]) -> list[str]:
         """Do it with the rights of whoever started the run; gives the lines of the answer.
 
-        `request` has `requestType` and the members of spec 7.3, for those written as `key=value` as well. The lines
-        are what both readers expect: one line of JSON or one id. Raises RequestFailed.
+        `step` is the number of the step that asks, from 0. `request` has `requestType` and the members of spec 7.3, for
+        those written as `key=value` as well. The lines are what both readers expect: one line of JSON or one id. Raises
+        RequestFailed.
         """
-
-
-class NoRequests:
-    """Refuses them all."""
-
-    async def handle(self, run_id: str, request: Mapping[str, Any]) -> list[str]:
-        """Raise RequestFailed."""
-        del run_id
-        raise RequestFailed(f"this server cannot fulfil '{request['requestType']}'")
 
 
 def read_request(body: str) -> FeedbackRequest:

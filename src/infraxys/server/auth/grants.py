@@ -23,6 +23,12 @@ GRANTS = {
     "user.delete": "delete accounts",
     "audit.read": "see, export and check the audit trail",
     "environment.read": "see environments and what they generate",
+    "environment.create": "make and copy environments",
+    "container.create": "make and copy containers",
+    "instance.create": "add instances",
+    "instance.modify": "change the values of instances",
+    "instance.delete": "remove instances",
+    "role.modify": "change instances of roles, which changes all environments that use the role",
     "action.execute": "execute actions",
     "workflow.execute": "execute workflows",
     "run.list": "see runs",
@@ -53,7 +59,7 @@ GRANTS = {
     "grant.delete": "delete custom grants",
 }
 # These concern the whole server, and are asked for on the root project.
-SERVER_RESOURCES = ("module.", "server.", "user.", "audit.")
+SERVER_RESOURCES = ("module.", "role.", "server.", "user.", "audit.")
 _VIEWER = (
     "project.list",
     "project.read",
@@ -67,7 +73,8 @@ _VIEWER = (
 _OPERATOR = (*_VIEWER, "action.execute", "workflow.execute", "run.cancel")
 _VARIABLES = ("variable.list", "variable.modify", "variable.delete")
 _CACHES = ("cache.read", "cache.modify", "cache.delete")
-_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read", *_VARIABLES, *_CACHES)
+_RESOURCES = ("environment.create", "container.create", "instance.create", "instance.modify", "instance.delete")
+_EDITOR = (*_OPERATOR, "run.argument", "project.modify", "team.read", *_RESOURCES, *_VARIABLES, *_CACHES)
 BUNDLES = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,

@@ -37,6 +37,7 @@ from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 from infraxys.spec.snapshot import Dependency
 
+T = TypeVar("T")
 V = TypeVar("V", EnvironmentView, InstanceView)
 MAX_BRANCHES = 256  # resolved branches kept in memory
 MAX_PLANS = 4096  # plans kept per branch
@@ -247,6 +248,30 @@ class Catalog:
                 return value_list(branch.world, environment, generation, target, name)
             except CannotPlan as error:
                 raise _refusal(error, path.branch) from error
+
+    async def index(
+        self, branch: str, sight: Sight | None = None
+    ) -> tuple[
+        Mapping[str, tuple[tuple[BranchPath, InstanceView], ...]],
+        Mapping[str, tuple[tuple[BranchPath, EnvironmentView], ...]],
+    ]:
+        """Give where each instance and each environment is on the branches of that name. Raises UnknownBranch."""
+        index = await self._index(branch, sight)
+        check_branch(index, branch, sight)
+        return index.instances, index.environments
+
+    def look(self, path: BranchPath, work: Callable[[World], T], commits: Mapping[BranchPath, str] | None = None) -> T:
+        """Do something with the world of a served branch, with some branches at other commits than those served.
+
+        Blocks; call it from a thread. Raises UnknownBranch.
+        """
+        with self._lock:
+            heads = {**self._heads, **(commits or {})}
+            if path not in heads:
+                raise UnknownBranch(path.branch, None)
+            if heads == self._heads:
+                return work(self._branch(path).world)
+            return work(World(path, Pins(heads, self._load), self._branch_of))
 
     async def warm_up(self) -> None:
         """Resolve every branch, so that the first request need not."""

@@ -56,6 +56,15 @@ class UnknownEnvironment(NotFound):
         return error
 
 
+class UnknownContainer(NotFound):
+    """No environment has the container."""
+
+    code = "unknown_container"
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"no environment has a container '{container_id[:SHOWN]}'")
+
+
 class UnknownWorkflow(NotFound):
     """The environment has no such workflow."""
 

@@ -27,8 +27,26 @@ class AddModule(BaseModel):
     branches: Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(max_length=1000)] = []
 
 
+class FetchModule(BaseModel):
+    """How to fetch: commits of this server that the remote does not have are kept, unless they are to be dropped."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    discard: bool = False
+
+
+class Pushed(BaseModel):
+    """Where a branch is, here and at the remote."""
+
+    branch: str
+    commit: str
+
+
 BODY: dict[str, Any] = {
     "requestBody": {"content": {"application/json": {"schema": AddModule.model_json_schema()}}, "required": True}
+}
+FETCH_BODY: dict[str, Any] = {
+    "requestBody": {"content": {"application/json": {"schema": FetchModule.model_json_schema()}}, "required": False}
 }
 OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "OK"}}
 
@@ -53,12 +71,35 @@ async def add_module(request: Request, subject: Annotated[Subject, Depends(Requi
     return JSONResponse(fetched_object(await modules_of(request).add(body.url, tuple(body.branches))), 201)
 
 
-@router.post("/{module:segment}/fetch", operation_id="fetch_module", responses={**OK, **REFUSALS})
+@router.post(
+    "/{module:segment}/fetch",
+    operation_id="fetch_module",
+    responses={**OK, **REFUSALS},
+    openapi_extra=FETCH_BODY,
+)
 async def fetch_module(
     request: Request, subject: Annotated[Subject, Depends(Requires("module.modify"))], module: str
 ) -> Response:
-    """Bring a module to the state of its remote."""
-    return JSONResponse(fetched_object(await modules_of(request).fetch(module)))
+    """Bring a module to the state of its remote.
+
+    A branch with commits of this server that the remote does not have stays where it is; `discard` drops them.
+    """
+    body = validate(FetchModule, plain((await read_json_object(request)).value))
+    return JSONResponse(fetched_object(await modules_of(request).fetch(module, discard=body.discard)))
+
+
+@router.post(
+    "/{module:segment}/branches/{branch:segment}/push",
+    operation_id="push_module_branch",
+    response_model=Pushed,
+    responses=REFUSALS,
+)
+async def push_module_branch(
+    request: Request, subject: Annotated[Subject, Depends(Requires("module.modify"))], module: str, branch: str
+) -> Response:
+    """Bring the commits that this server made on a branch to the module's remote. Others' commits stay."""
+    commit = await modules_of(request).push(module, branch)
+    return JSONResponse(Pushed(branch=branch, commit=commit).model_dump())
 
 
 @router.delete("/{module:segment}", operation_id="remove_module", status_code=204, responses=REFUSALS)
@@ -95,6 +136,7 @@ def module_object(row: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": branch,
                 "commit": commit,
+                "ahead": row["ahead"].get(branch, 0),
                 "problems": [problem_object(problem) for problem in row["problems"].get(branch, [])],
             }
             for branch, commit in row["branches"].items()

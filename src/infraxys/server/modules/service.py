@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import new_id, utc_now
+from infraxys.resources.edit import Author, Change
 from infraxys.resources.errors import ResourceError
 from infraxys.resources.store import Closure, FetchedModule, ModuleStore
 from infraxys.server.audit.trail import FAILED, record
@@ -23,6 +25,7 @@ from infraxys.spec.problem import Problem as FileProblem
 log = logging.getLogger(__name__)
 HOSTED = "hosted:"
 SHOWN_BRANCHES = 10
+ATTEMPTS = 10  # at a commit on a branch that others move at the same time
 EXAMPLE = ModuleId("local", "infraxys", "getting-started")
 
 
@@ -36,6 +39,27 @@ class CannotFetch(Unprocessable):
     """A repository cannot be had."""
 
     code = "cannot_fetch"
+
+
+class CannotPush(Conflict):
+    """The remote of a module does not take commits, or not these."""
+
+    code = "push_rejected"
+
+
+class EditsAreOff(Conflict):
+    """This server changes no modules: who wants that goes through Git."""
+
+    code = "edits_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("this server changes no modules (setting edits); commit and push with Git")
+
+
+class BranchMoved(Conflict):
+    """Somebody else moves the branch all the time."""
+
+    code = "branch_moved"
 
 
 class ModuleConflict(Conflict):
@@ -57,6 +81,14 @@ class Fetched:
         return self.closure.modules[self.module]
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What is to be committed: files, and a message. Nothing is where there are no changes."""
+
+    changes: tuple[Change, ...]
+    message: str
+
+
 def read_heads(connection: Connection) -> dict[BranchPath, str]:
     """Give the commit of every registered branch."""
     query = sa.select(modules.c.name, module_branches.c.branch, module_branches.c.head).join(
@@ -66,20 +98,45 @@ def read_heads(connection: Connection) -> dict[BranchPath, str]:
 
 
 class Modules:
-    """Adds, fetches, lists and removes modules. `on_change` is told the new heads."""
+    """Adds, fetches, changes, lists and removes modules. `on_change` is told the new heads.
+
+    Without `edits`, nothing is committed.
+    """
 
     def __init__(
-        self, database: Database, store: ModuleStore, on_change: Callable[[Mapping[BranchPath, str]], None]
+        self,
+        database: Database,
+        store: ModuleStore,
+        on_change: Callable[[Mapping[BranchPath, str]], None],
+        *,
+        edits: bool = True,
     ) -> None:
-        self._database, self._store, self._on_change = database, store, on_change
+        self._database, self._store, self._on_change, self._edits = database, store, on_change, edits
         self._lock = asyncio.Lock()
+        self._serving = asyncio.Lock()  # heads are told in the order in which they were written
+        self._committing: defaultdict[ModuleId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def load(self) -> None:
         """Serve what is registered."""
         self._on_change(await self._database.aread(read_heads))
 
+    async def _serve(self, write: Callable[[Connection], object]) -> None:
+        """Write which commits are served from now on, and tell."""
+
+        def work(connection: Connection) -> dict[BranchPath, str]:
+            write(connection)
+            return read_heads(connection)
+
+        async with self._serving:
+            self._on_change(await self._database.awrite(work))
+
     async def add(
-        self, url: str, branches: tuple[str, ...] = (), on_progress: Callable[[str], None] = lambda _text: None
+        self,
+        url: str,
+        branches: tuple[str, ...] = (),
+        on_progress: Callable[[str], None] = lambda _text: None,
+        *,
+        discard: bool = False,
     ) -> Fetched:
         """Register a repository with what it depends on. Raises CannotFetch, ModuleConflict."""
         try:
@@ -90,21 +147,24 @@ class Modules:
             known = await self._database.aread(lambda connection: find_module(connection, parsed.module))
             if known is not None and known["url"] != parsed.text:
                 raise ModuleConflict(f"module {parsed.module} is registered with another URL; remove it first")
-            closure = await self._store.fetch_closure(parsed, branches, on_progress)
+            closure = await self._store.fetch_closure(parsed, branches, on_progress, discard=discard)
             if parsed.module not in closure.modules:
                 raise refusal(closure.failures[parsed.text])
             await self._record(closure, parsed.module, "module.add" if known is None else "module.fetch")
         return Fetched(parsed.module, closure)
 
-    async def fetch(self, name: str) -> Fetched:
-        """Bring a module to the state of its remote. The last good state is kept when that fails."""
+    async def fetch(self, name: str, *, discard: bool = False) -> Fetched:
+        """Bring a module to the state of its remote. The last good state is kept when that fails.
+
+        Commits of this server that the remote does not have are kept, or dropped with `discard`.
+        """
         row = await self._database.aread(lambda connection: require_module(connection, name))
         if row["url"].startswith(HOSTED):
             raise Conflict(f"module {name} is hosted by this server; there is nothing to fetch")
         known = await self._database.aread(lambda connection: branch_names(connection, row["id"]))
         wanted = tuple(known) if row["is_dependency"] else ()
         try:
-            return await self.add(row["url"], wanted)
+            return await self.add(row["url"], wanted, discard=discard)
         except Problem as problem:
             said, code = problem.detail, problem.code
 
@@ -121,15 +181,79 @@ class Modules:
             self._store.create_hosted, module, directory, branch, "Add the files of the module"
         )
 
-        def write(connection: Connection) -> dict[BranchPath, str]:
+        def write(connection: Connection) -> None:
             module_id = upsert_module(connection, module, f"{HOSTED}{module}", is_dependency=False)
             keep_branches(connection, module_id, {branch})
             add_branches(connection, module_id, {branch: commit})
-            heads = read_heads(connection)
             record(connection, "module.create", f"module/{module}", branch=branch)
-            return heads
 
-        self._on_change(await self._database.awrite(write))
+        await self._serve(write)
+
+    async def commit(
+        self, path: BranchPath, prepare: Callable[[str], Commit], author: Author, action: str, target: str
+    ) -> str:
+        """Change a served branch; gives the commit that it is at then.
+
+        `prepare` is given the commit that the branch is at and says what to change; it is called in a thread, and
+        again when somebody else was faster. `action` and `target` are for the audit trail. Raises EditsAreOff,
+        BranchMoved, CannotFetch and what `prepare` raises.
+        """
+        if not self._edits:
+            raise EditsAreOff
+        async with self._committing[path.module]:
+            for _ in range(ATTEMPTS):
+                try:
+                    head, made = await asyncio.to_thread(self._commit_once, path, prepare, author)
+                except ResourceError as error:
+                    if error.code != "branch_moved":
+                        raise refusal(error) from error
+                else:
+                    break
+            else:
+                raise BranchMoved(f"branch '{path.branch}' of module {path.module} moves all the time; try again")
+            if made is None:
+                return head
+            commit, message = made
+
+            def write(connection: Connection) -> None:
+                row = require_module(connection, str(path.module))
+                add_branches(connection, row["id"], {path.branch: self._store.head(path.module, path.branch)})
+                module = str(path.module)
+                record(connection, action, target, module=module, branch=path.branch, commit=commit, message=message)
+
+            await self._serve(write)
+            return commit
+
+    def _commit_once(
+        self, path: BranchPath, prepare: Callable[[str], Commit], author: Author
+    ) -> tuple[str, tuple[str, str] | None]:
+        """Commit, if there is anything to commit; gives the commit before, and the one made with its first line."""
+        head = self._store.head(path.module, path.branch)
+        wanted = prepare(head)
+        if not wanted.changes:
+            return head, None
+        commit = self._store.commit(path, head, wanted.changes, wanted.message, author)
+        return head, (commit, wanted.message.partition("\n")[0])
+
+    async def push(self, name: str, branch: str) -> str:
+        """Bring the commits of a branch to the module's remote. Raises UnknownModule, Conflict and CannotPush."""
+        row = await self._database.aread(lambda connection: require_module(connection, name))
+        if row["url"].startswith(HOSTED):
+            raise Conflict(f"module {row['name']} is hosted by this server; there is nowhere to push to")
+        try:
+            commit = await self._store.push(self._store.parse_url(row["url"]), branch)
+        except ResourceError as error:
+            if error.code == "unknown_branch":
+                raise refusal(error) from error
+            problem = CannotPush(str(error))
+            problem.code = error.code
+            raise problem from error
+
+        def write(connection: Connection) -> None:
+            record(connection, "module.push", f"module/{row['name']}", branch=branch, commit=commit)
+
+        await self._database.awrite(write)
+        return commit
 
     async def identify(self, name: str) -> ModuleId:
         """Give the name of a registered module, by its name or its id. Raises UnknownModule."""
@@ -137,24 +261,24 @@ class Modules:
         return ModuleId.parse(row["name"])
 
     async def list_all(self) -> list[dict[str, Any]]:
-        """Give the registered modules with their branches and problems."""
+        """Give the registered modules with their branches, their problems and what was not pushed yet."""
         rows = await self._database.aread(list_modules)
         for row in rows:
-            row["problems"] = await asyncio.to_thread(self._problems, ModuleId.parse(row["name"]), row["branches"])
+            module = ModuleId.parse(row["name"])
+            row["problems"] = await asyncio.to_thread(self._problems, module, row["branches"])
+            row["ahead"] = await asyncio.to_thread(self._ahead, module, row["branches"])
         return rows
 
     async def remove(self, name: str) -> None:
         """Forget a module and its repository. Raises UnknownModule."""
 
-        def write(connection: Connection) -> dict[BranchPath, str]:
+        def write(connection: Connection) -> None:
             row = require_module(connection, name)
             connection.execute(modules.delete().where(modules.c.id == row["id"]))
-            heads = read_heads(connection)
             record(connection, "module.remove", f"module/{name}")
-            return heads
 
         async with self._lock:
-            self._on_change(await self._database.awrite(write))
+            await self._serve(write)
             await asyncio.to_thread(self._store.remove, ModuleId.parse(name))
 
     def _problems(self, module: ModuleId, branches: Mapping[str, str]) -> dict[str, list[FileProblem]]:
@@ -166,8 +290,13 @@ class Modules:
                 found[branch] = [FileProblem("", None, None, error.code, str(error))]
         return found
 
+    def _ahead(self, module: ModuleId, branches: Mapping[str, str]) -> dict[str, int]:
+        """Count the commits of this server that the remotes of branches do not have."""
+        mirror = self._store.mirror(module)
+        return {branch: mirror.ahead_behind(branch)[0] for branch in branches if mirror.exists}
+
     async def _record(self, closure: Closure, root: ModuleId, action: str) -> None:
-        def write(connection: Connection) -> dict[BranchPath, str]:
+        def write(connection: Connection) -> None:
             for module, fetched in closure.modules.items():
                 is_root = module == root
                 module_id = upsert_module(
@@ -175,16 +304,19 @@ class Modules:
                 )
                 if is_root:
                     keep_branches(connection, module_id, fetched.problems.keys())
-                add_branches(connection, module_id, fetched.branches)
+                add_branches(connection, module_id, self._heads_of(module, fetched))
             for url, error in closure.failures.items():
                 connection.execute(modules.update().where(modules.c.url == url).values(problem=str(error)))
-            heads = read_heads(connection)
             others = sorted(str(module) for module in closure.modules if module != root)
             branches = len(closure.modules[root].branches)
             record(connection, action, f"module/{root}", branches=branches, dependencies=others)
-            return heads
 
-        self._on_change(await self._database.awrite(write))
+        await self._serve(write)
+
+    def _heads_of(self, module: ModuleId, fetched: FetchedModule) -> dict[str, str]:
+        """Give where the fetched branches are now: somebody may have committed since."""
+        heads = self._store.mirror(module).branches()
+        return {branch: heads.get(branch, commit) for branch, commit in fetched.branches.items()}
 
 
 def refusal(error: ResourceError) -> Problem:
@@ -216,14 +348,24 @@ def branch_names(connection: Connection, module_id: str) -> list[str]:
 
 
 def branch_problems(fetched: FetchedModule) -> str | None:
-    """Say which branches of a module cannot be read at all where they are now; None when there is none."""
-    unread = [name for name in fetched.problems if name not in fetched.branches]
-    if not unread:
-        return None
-    said = [f"branch {name}: {fetched.problems[name][0].message}" for name in unread[:SHOWN_BRANCHES]]
-    if len(unread) > SHOWN_BRANCHES:
-        said.append(f"{len(unread) - SHOWN_BRANCHES} more branches")
-    return f"cannot be read at the newest commit, the last good one is kept: {'; '.join(said)}"
+    """Say which branches of a module are not at the remote's newest commit, and why; None when there is none."""
+    unread = [
+        f"branch {name}: {found[0].message}" for name, found in fetched.problems.items() if name not in fetched.branches
+    ]
+    said = []
+    if unread:
+        shown = "; ".join(_some(unread))
+        said.append(f"cannot be read at the newest commit, the last good one is kept: {shown}")
+    if fetched.diverged:
+        shown = ", ".join(_some(list(fetched.diverged)))
+        said.append(f"has commits of this server that the remote has not, and the remote has others: branch {shown}; "
+                    "bring them together with Git, or fetch with discard")  # fmt: skip
+    return "; ".join(said) or None
+
+
+def _some(items: list[str]) -> list[str]:
+    more = [f"{len(items) - SHOWN_BRANCHES} more branches"] if len(items) > SHOWN_BRANCHES else []
+    return [*items[:SHOWN_BRANCHES], *more]
 
 
 def upsert_module(

@@ -215,14 +215,22 @@ def environments(connection: Connection, subject: Subject, project_id: str) -> l
 
 
 def attach(
-    connection: Connection, subject: Subject, project_id: str, given: schemas.AttachEnvironment
+    connection: Connection,
+    subject: Subject,
+    project_id: str,
+    given: schemas.AttachEnvironment,
+    *,
+    is_new: bool = False,
 ) -> dict[str, Any]:
-    """Attach an environment to a project, in place of the one that has it for the same branches."""
-    find(connection, subject, project_id, "project.modify")
+    """Attach an environment to a project, in place of the one that has it for the same branches.
+
+    One that was made for the project just now (`is_new`) is taken from nobody.
+    """
+    find(connection, subject, project_id, "environment.create" if is_new else "project.modify")
     is_prefix = given.branch.endswith(schemas.EVERY_BRANCH)
     branch = given.branch.removesuffix(schemas.EVERY_BRANCH)
     losing = subject.rights.policy.losing(given.module, given.environment_id, branch, is_prefix=is_prefix)
-    if losing != project_id and not subject.may(ADMINISTER, losing):
+    if losing != project_id and not is_new and not subject.may(ADMINISTER, losing):
         raise OnlyAdministrators("attaching an environment")
     check_count(connection, project_environments, project_id)
     where = {

@@ -30,6 +30,7 @@ MAX_RESPONSE = 256 * 1024  # characters of JSON that an action gives as its answ
 MAX_ERRORS, MAX_CODE, MAX_MESSAGE = 100, 200, 10_000
 MAX_DIALOGS, MAX_OPEN = 500, 20  # of one run
 MAX_AUDITS = 1000  # records that the actions of one run write
+MAX_REQUESTS = 10_000  # about instances and the like, of one run
 MAX_UPDATES = 256 * 1024  # characters of JSON that change one form
 FLUSH_SECONDS = 1.0  # between two writes of answer and errors
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class RunHost:
         self.run_id: str = record["id"]
         self.is_interactive = bool(record["is_interactive"])
         self._starter = Origin("action", user_id=record["user_id"], user_name=record["user_name"], run_id=self.run_id)
-        self._audits = 0
+        self._audits = self._fulfilled = 0
         self._errors: list[dict[str, str]] = [] if record["errors"] is None else json.loads(record["errors"])
         self._response: str | None = record["action_response"]
         self._position = 0
@@ -318,7 +319,10 @@ class RunHost:
 
     async def fulfil(self, request: Mapping[str, Any]) -> list[str]:
         """Fulfil a request about instances and the like."""
-        return await self._requests.handle(self.run_id, request)
+        self._fulfilled += 1
+        if self._fulfilled > MAX_REQUESTS:
+            raise RequestFailed(f"a run may ask {MAX_REQUESTS} times about instances; import many at once instead")
+        return await self._requests.handle(self.run_id, self._position, request)
 
     async def tell_clients(self, value: Any) -> None:
         """Pass on what is meant for browsers."""

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from infraxys.durable.host import StepOutcome
 from infraxys.engine.backends.base import Execution
-from infraxys.engine.feedback.requests import NoRequests, Requests
+from infraxys.engine.feedback.requests import Requests
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan
@@ -85,13 +85,13 @@ class RunExecution:
         run_token: Callable[[str], str],
         starters: Starters,
         variables: VariableResolver,
-        requests: Requests | None = None,
+        requests: Requests,
     ) -> None:
         self._database, self._catalog, self._runtime, self._watchers = database, catalog, runtime, watchers
         self._logs, self._executor_id, self._log_limit = logs, executor_id, log_limit
         self._rest_endpoint, self._run_token, self._starters = rest_endpoint, run_token, starters
         self._variables = variables
-        self._requests = requests or NoRequests()
+        self._requests = requests
         self._active: dict[str, ActiveRun] = {}
         self._inputs = Inputs()
         self._ended: set[str] = set()  # ended before the engine asked for it

@@ -87,11 +87,17 @@ class InfraxysService(BaseService):
         }
         return succeeded(InfraxysRestClient.get_instance().execute_post("instances", {"instance": body}))
 
-    def get_packet(self, packet_extend: PacketExtend) -> Packet:
-        """Give a packet that another one extends. Raises OSError and ValueError."""
+    def get_packet(self, packet_extend: PacketExtend, extending: Packet | None = None) -> Packet:
+        """Give a packet that another one extends. Raises OSError and ValueError.
+
+        What a module says of itself means the branch that is executed, whatever branch it was written on.
+        """
         from .packet_service import PacketService
 
-        path = packet_extend.module_branch_path.replace("\\", "/")
+        path = packet_extend.module_branch_path
+        if extending is not None and path.split("\\")[:3] == extending.module_branch_path.split("\\")[:3]:
+            path = extending.module_branch_path
+        path = path.replace("\\", "/")
         folder = f"{places.ROOT}/modules/{path}/packets/{packet_extend.name}"
         return PacketService.get_instance().get_packet(packet_directory=folder)
 
@@ -120,7 +126,7 @@ class InfraxysService(BaseService):
         """Give the attributes of a packet and of those that it extends."""
         yield from packet.attributes
         for extended in packet.packet_extends:
-            yield from self._attributes(self.get_packet(extended))
+            yield from self._attributes(self.get_packet(extended, packet))
 
 
 def _reference(instance: BaseObject) -> dict[str, Any]:
