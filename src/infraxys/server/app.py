@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -65,8 +65,7 @@ def build_app(services: Running) -> FastAPI:
     app.state.services = services
     for router in routers:
         for route in router.routes:
-            if isinstance(route, APIRoute | APIWebSocketRoute):
-                declared(route)  # what declares no permission is not served at all
+            declared(route)  # what declares no permission is not served at all
         app.include_router(router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)

@@ -522,6 +522,12 @@ class TestDenyByDefault:
         with pytest.raises(ValueError, match="exactly one permission"):
             self.application_with(monkeypatch, router)
 
+    def test_a_route_that_cannot_declare_anything_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        router = APIRouter()
+        router.add_route("/api/v1/new", lambda _: None)  # type: ignore[arg-type, return-value]
+        with pytest.raises(ValueError, match="cannot declare a permission"):
+            self.application_with(monkeypatch, router)
+
     def test_a_grant_that_nobody_can_have_cannot_be_asked_for(self) -> None:
         with pytest.raises(ValueError, match="unknown grant"):
             Requires("run.exectue", somewhere=True)
