@@ -1,8 +1,11 @@
 """How commands speak: data on stdout, one clear line on stderr when something failed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d{6}Z\Z")
 
 
 class Failed(Exception):  # noqa: N818 - reads as what happened
@@ -18,6 +21,12 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def readable(value: object) -> str:
+    """Write a value for people: times to the second, nothing that a terminal obeys."""
+    text = "" if value is None else _FRACTION.sub("Z", str(value))
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """Print data for people: `columns` maps keys to headings."""
     from rich.console import Console
@@ -27,5 +36,5 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in columns))
-    Console(soft_wrap=False).print(table)
+        table.add_row(*(readable(row.get(key)) for key in columns))
+    Console(soft_wrap=False, markup=False, emoji=False).print(table)
