@@ -228,6 +228,8 @@ class TestReading:
         assert by_command[: point["sequence"]] == by_server[: point["sequence"]]
         assert json.loads(by_command[point["sequence"] - 1])["hash"] == point["hash"]
         assert accounts.command("audit", "checkpoint").stdout.count(":") == 1
+        end = json.loads(accounts.command("audit", "checkpoint", "--json").stdout)
+        assert end["text"] == f"{end['sequence']}:{end['hash']}"
 
     def test_the_command_lines_own_changes_are_on_record(self, accounts: AccountServer) -> None:
         name = f"cli-{uuid.uuid4().hex[:8]}"
