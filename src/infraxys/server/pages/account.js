@@ -118,8 +118,9 @@ async function start() {
   try {
     await showAccount(await call("GET", "/me"));
   } catch (error) {
-    if (error.status !== 401) throw error;
+    if (error.status !== 401 && error.status !== 403) throw error;
     await showSignIn();
+    if (error.status === 403) throw error; // signed in, but not let in: somebody else may be
   }
 }
 
