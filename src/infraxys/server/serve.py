@@ -113,7 +113,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"Infraxys is ready at {url}")
         if services.setup_link is not None:
             secret, end = services.setup_link
-            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
+            link = f"{(settings.public_url or url).rstrip('/')}/setup#token={secret}"
+            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {link}")
         if not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
