@@ -383,9 +383,7 @@ class _Generator:
             self.circles |= cause.__cause__.steps
         place, message = view.source_file, str(cause)
         self._add(
-            view.problem(
-                place, "template_failed", message, line=cause.line, column=cause.column, attribute=failed.name
-            )
+            view.problem(place, "template_failed", message, line=cause.line, column=cause.column, attribute=failed.name)
         )
 
     def _add(self, problem: Problem) -> None:
