@@ -26,6 +26,13 @@ def test_documents_that_the_readme_names_exist() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    pages = [path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "decisions"]
+    assert pages
+    assert [str(page) for page in pages if f"`{page}`" not in text] == []
+
+
 def test_the_lock_files_name_no_host() -> None:
     for path in (ROOT / "requirements").glob("*.txt"):
         assert "://" not in path.read_text()
