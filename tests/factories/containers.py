@@ -155,7 +155,7 @@ def podman_with(known: Registry) -> Iterator[Podman]:
         service.command("import", *changes, "-", SPEAKING, stdin=root_file_system())
         try:
             limits = ("--ulimit", "nofile=1024", "--ulimit", "nproc=1024")  # the usual ones need more of the machine
-            service.command("run", "--rm", "--network", "host", *limits, IMAGE, "true")
+            service.command("run", "--rm", "--init", "--network", "host", *limits, IMAGE, "true")
         except AssertionError as error:
             raise Unusable(str(error)) from error
         service.start()

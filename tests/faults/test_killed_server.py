@@ -1,4 +1,4 @@
-"""kill -9 of the server: nothing is lost, nothing finished is repeated, nothing is left behind."""
+"""kill -9 of the server (hostile.md E1): nothing is lost, nothing finished is repeated, nothing is left behind."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def wait_for_end(server: ServerProcess, run_id: str) -> dict[str, object]:
     return run
 
 
-def test_an_interrupted_step_is_lost_and_not_repeated(own_server: ServerProcess) -> None:
+def test_e1_an_interrupted_step_is_lost_and_not_repeated(own_server: ServerProcess) -> None:
     run_id = submit(own_server, ["ok.sh", "sleep.sh", "ok.sh"])
     assert run_id is not None
     deadline = time.monotonic() + 20
@@ -82,7 +82,7 @@ def test_an_idle_connection_does_not_keep_a_server_from_stopping(own_server: Ser
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections to killed servers
-def test_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None:
+def test_e1_runs_survive_kills_at_random_moments(own_server: ServerProcess) -> None:
     """The bar is 1,000 runs and 30 kills (`bench/kill_soak.py`); here a tenth of it in every test run."""
     chance = random.Random(4)
     accepted: list[str] = []

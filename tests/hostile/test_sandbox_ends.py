@@ -1,4 +1,7 @@
-"""What an action tries against its limits and its end: S18 to S30 of the list of attacks, in real sandboxes."""
+"""What an action tries against its limits and its end: S18 to S30 of the list of attacks, in real sandboxes.
+
+S18 to S23 are field.md G30 as well, S28 is G31, and S30 is hostile.md E6.
+"""
 
 import asyncio
 import json

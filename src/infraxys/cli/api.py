@@ -86,6 +86,17 @@ class Api:
         data = self.open(method, path, body, headers).read()
         return json.loads(data) if data else None
 
+    def all(self, path: str) -> list[dict[str, Any]]:
+        """Read a list to its end."""
+        found: list[dict[str, Any]] = []
+        mark, cursor = "&" if "?" in path else "?", ""
+        while True:
+            page = self.call("GET", f"{path}{mark}limit=500{cursor}")
+            found += page["items"]
+            if page["nextCursor"] is None:
+                return found
+            cursor = f"&cursor={segment(page['nextCursor'])}"
+
 
 def explain(status: int, data: bytes) -> str:
     """Give what a refusal says."""

@@ -9,6 +9,7 @@ import typer
 
 from infraxys.cli.api import Api, segment
 from infraxys.cli.output import Failed, print_json, print_table, working
+from infraxys.cli.terminal import LogOutput, plain
 
 Server = Annotated[str | None, typer.Option("--server", help="URL of the server; or INFRAXYS_URL.")]
 Token = Annotated[str | None, typer.Option("--token", help="A personal access token; or INFRAXYS_TOKEN.")]
@@ -236,22 +237,22 @@ def finish(api: Api, run: dict[str, Any], *, is_async: bool, as_json: bool) -> N
 
 def follow(api: Api, run_id: str, *, as_json: bool = False) -> dict[str, Any]:
     """Wait for the end of a run, and write its log as it grows unless JSON is wanted; gives the run."""
-    offset, data = 0, b""
+    offset, data, out = 0, b"", LogOutput()
     try:
         while True:
             run: dict[str, Any] = api.call("GET", f"/runs/{run_id}?wait={60 if as_json else 0.3}")
             if not as_json:
                 data = api.open("GET", f"/runs/{run_id}/log?offset={offset}").read()
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                out.write(data)
                 offset += len(data)
             if run["finishedAt"] and not data:
                 break
     except KeyboardInterrupt:
         print(f"\ninfraxys: the run goes on; 'infraxys run cancel {run_id}' ends it", file=sys.stderr)
         raise
+    out.close()
     if run["status"] != "SUCCESS" and not as_json:
-        print(f"{run['status']}: {run['message']}", file=sys.stderr)
+        print(f"{run['status']}: {plain(run['message'])}", file=sys.stderr)
     return run
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -102,6 +103,35 @@ class StartedStep:
     problem: str = ""
 
 
+class Numbers:
+    """Gives things of one name that exist at the same time different numbers, from 1 on. Safe to use by any thread."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, ...], set[int]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: tuple[str, ...]) -> int:
+        """Give the smallest number that is free."""
+        with self._lock:
+            taken = self._taken.setdefault(name, set())
+            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
+            taken.add(number)
+            return number
+
+    def give_back(self, name: tuple[str, ...], number: int) -> None:
+        """Say that it is free again."""
+        with self._lock:
+            taken = self._taken[name]
+            taken.discard(number)
+            if not taken:
+                del self._taken[name]
+
+
+def action_of(plan: Plan, step: PlannedStep) -> tuple[str, ...]:
+    """Give what names an action, whichever run executes it."""
+    return str(plan.branch_path), step.directory, step.filename
+
+
 class StepRuntime:
     """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
 
@@ -135,6 +165,7 @@ class StepRuntime:
         self._most = most or self._usual
         self._images = images or Images()
         self._executions: dict[str, Execution] = {}
+        self._numbers = Numbers()
         self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
         self._clearing: set[asyncio.Future[None]] = set()
@@ -164,6 +195,7 @@ class StepRuntime:
         folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
         attached: list[Attached] = []
+        run = replace(run, thread_number=self._numbers.take(action_of(plan, step)))
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
@@ -183,6 +215,7 @@ class StepRuntime:
                 self._environments.release(plan.rendered)
             for one in attached:
                 one.release()
+            self._numbers.give_back(action_of(plan, step), run.thread_number)
             return PreparedStep(plan, index, run, folder, None, reason(error))
         return PreparedStep(plan, index, run, folder, action, refused=refused, attached=tuple(attached))
 
@@ -258,6 +291,8 @@ class StepRuntime:
 
     def _clear_later(self, prepared: PreparedStep) -> None:
         if prepared.action is not None:
+            step = prepared.plan.steps[prepared.index]
+            self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
             task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, self._clear, prepared))
             self._clearing.add(task)
             task.add_done_callback(self._clearing.discard)

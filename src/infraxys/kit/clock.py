@@ -2,7 +2,8 @@
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import overload
 
 
 def utc_now() -> datetime:
@@ -10,6 +11,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class SteadyClock:
+    """The time from now on, going on evenly whatever somebody does to the clock of the machine."""
+
+    def __init__(self) -> None:
+        self._start, self._began = utc_now(), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def now(self) -> datetime:
+        """Give the time, aware, in UTC."""
+        return self._start + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - self._began)
+
+
+@overload
+def timestamp(value: datetime) -> str: ...
+@overload
+def timestamp(value: None) -> None: ...
+@overload
+def timestamp(value: datetime | None) -> str | None: ...
 def timestamp(value: datetime | None) -> str | None:
     """Write a time as RFC 3339 in UTC."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -81,6 +81,7 @@ RUN: dict[str, Any] = {
     "message": "",
     "exitCode": 0,
     "actionResponse": None,
+    "logEntries": [],
     "errors": [],
     "module": _MODULE,
     "branch": "main",

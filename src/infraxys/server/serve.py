@@ -19,10 +19,10 @@ import uvloop
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.server.app import build_app
+from infraxys.server.connections import Connection
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
-from infraxys.server.http_protocol import HttpProtocol
 from infraxys.server.live.messages import MAX_MESSAGE
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 
 CLOSE_SECONDS = 1.0  # for the other side to say goodbye
+MOST_OPEN_FILES = 65_536
 STREAM_SECONDS = 5  # for answers that are still being sent, once no run executes
 
 
@@ -85,11 +86,20 @@ class Server(uvicorn.Server):
                 transport.abort()
 
 
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: each action and each connection needs some."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, most)
+    if usual != resource.RLIM_INFINITY and usual < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
     check_bind(settings)
     # No core dump of this process or of an action holds a secret, and no program that is started gets the master key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_open_files()
     os.environ.pop(VARIABLE, None)
     folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     try:
@@ -116,7 +126,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"Infraxys is ready at {url}")
         if services.setup_link is not None:
             secret, end = services.setup_link
-            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
+            link = f"{(settings.public_url or url).rstrip('/')}/setup#token={secret}"
+            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {link}")
         if services.has_example and not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
@@ -125,7 +136,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
-        http=HttpProtocol,
+        http=Connection,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could be a large one inside

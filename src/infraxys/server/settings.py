@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.limit_options import LimitOptions
 from infraxys.server.secret_options import SecretOptions
+from infraxys.server.template_options import TemplateOptions
 
 SCHEMES = ("https", "ssh", "http", "file")
 
@@ -29,7 +30,7 @@ def default_slots() -> int:
     return max(16, 8 * (os.cpu_count() or 1))
 
 
-class Settings(OpenIdOptions, SecretOptions, LimitOptions):
+class Settings(OpenIdOptions, SecretOptions, LimitOptions, TemplateOptions):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")
@@ -61,7 +62,7 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     kubeconfig: Path | None = None
     kubernetes_namespace: str | None = None
     kubernetes_helper_image: str = "docker.io/library/busybox:stable"
-    kill_grace: float = Field(default=10.0, ge=0, le=600)
+    kill_grace: float = Field(default=8.0, ge=0, le=600)
     body_limit: int = Field(default=1024**2, ge=1024)
     body_seconds: float = Field(default=30.0, gt=0)
     log_limit: int = Field(default=2 * 1024**3, ge=1024)

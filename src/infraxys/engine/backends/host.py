@@ -266,10 +266,7 @@ def memory_folder(work: Path, accounts: Accounts) -> Path | None:
 
 
 def is_reachable(work: Path, accounts: Accounts) -> bool:
-    """Whether the sandbox's accounts can come as far as `work`: every folder above may be passed through.
-
-    Those that are not there yet are not in the way.
-    """
+    """Whether the sandbox's accounts can come as far as `work`: through every folder above it that is there."""
     if accounts.gid is None:
         return True
     for parent in filter(Path.exists, work.resolve().parents):

@@ -11,6 +11,7 @@ from functools import partial
 
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
@@ -70,8 +71,10 @@ class Public:
         """Let the request pass."""
 
 
-def declared(route: APIRoute | APIWebSocketRoute) -> "Requires | Public":
+def declared(route: BaseRoute) -> "Requires | Public":
     """Give what a route needs. Raises ValueError for a route that does not declare exactly one thing."""
+    if not isinstance(route, APIRoute | APIWebSocketRoute):
+        raise ValueError(f"{route!r} cannot declare a permission: add it as a route of FastAPI")  # noqa: TRY004 - one kind
     found: list[Requires | Public] = []
     waiting = [route.dependant]
     while waiting:

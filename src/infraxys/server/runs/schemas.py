@@ -142,6 +142,7 @@ class Run(BaseModel):
     exit_code: int | None
     action_response: Any
     errors: list[dict[str, Any]]
+    log_entries: list[dict[str, Any]] = Field(description="what the action added with ADD_ACTION_LOG")
     module: str
     branch: str
     commit: str
@@ -201,7 +202,8 @@ def run_object(run: RunRecord, log: tuple[str, bool] | None = None) -> dict[str,
         "message": run["message"] or "",
         "exitCode": run["exit_code"],
         "actionResponse": None if run["action_response"] is None else json.loads(run["action_response"]),
-        "errors": [] if run["errors"] is None else json.loads(run["errors"]),
+        "errors": json.loads(run["errors"] or "[]"),
+        "logEntries": json.loads(run["log_entries"] or "[]"),
         "module": run["module"],
         "branch": run["branch"],
         "commit": run["commit"],
