@@ -29,6 +29,13 @@ def test_documents_that_the_readme_names_exist() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    pages = [path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "decisions"]
+    assert pages
+    assert [str(page) for page in pages if f"`{page}`" not in text] == []
+
+
 def commands(command: Any, *names: str) -> list[tuple[str, Any]]:
     """Give every command below one, with what people type."""
     if not hasattr(command, "commands"):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,16 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def address_of(host: str) -> str:
+    """Give what to connect to for a host: a bare system, without /etc/hosts, does not know `localhost`."""
+    if host == "localhost":
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            return "127.0.0.1"
+    return host
+
+
 class Api:
     """A connection to a server. The self-signed certificate of this machine's own server is accepted.
 
@@ -35,16 +46,17 @@ class Api:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Failed(f"'{self.url}' is not the URL of a server, as {DEFAULT_URL} is", 2)
+        host = address_of(parts.hostname)
         if parts.scheme == "https":
             context = ssl.create_default_context()
             if parts.hostname in LOOPBACK or os.environ.get("INFRAXYS_INSECURE") == "1":
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname, parts.port or 443, context=context
+                host, parts.port or 443, context=context
             )
         else:
-            self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80)
+            self._connection = http.client.HTTPConnection(host, parts.port or 80)
 
     def open(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
