@@ -103,7 +103,14 @@ class Podman:
         words = ["podman", *self.options, "system", "service", "--time=0", f"unix://{self.socket}"]
         with (self.folder / "log").open("ab") as log:
             environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf")}
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                cwd=self.folder,  # conmon notes in the folder that it starts in when a container runs out of memory
+            )
         deadline = time.monotonic() + 20
         while not self.socket.exists():
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -148,7 +155,7 @@ def podman_with(known: Registry) -> Iterator[Podman]:
         service.command("import", *changes, "-", SPEAKING, stdin=root_file_system())
         try:
             limits = ("--ulimit", "nofile=1024", "--ulimit", "nproc=1024")  # the usual ones need more of the machine
-            service.command("run", "--rm", "--network", "host", *limits, IMAGE, "true")
+            service.command("run", "--rm", "--init", "--network", "host", *limits, IMAGE, "true")
         except AssertionError as error:
             raise Unusable(str(error)) from error
         service.start()

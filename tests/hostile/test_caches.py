@@ -1,4 +1,4 @@
-"""What actions and callers try with caches and artefacts (hostile.md D6, A4; field.md G28; sandbox.md S27)."""
+"""What actions and callers try with caches and artefacts (hostile.md D6, A4; field.md G28, G35; sandbox.md S27)."""
 
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class TestReading:
                 assert "root:" not in answer.text
             assert server.client.get(f"{base}-rf").text == "x"
 
-    def test_d6_nothing_that_a_browser_gets_can_run_as_ours(self, server: ServerProcess, cache: str) -> None:
+    def test_d6_g35_nothing_that_a_browser_gets_can_run_as_ours(self, server: ServerProcess, cache: str) -> None:
         types = {
             "page.html": "text/html",
             "image.svg": "image/svg+xml",

@@ -40,7 +40,7 @@ class TestOutput:
         ],
         ids=lambda output: output[:30].replace("\0", "0"),
     )
-    def test_markers_by_accident_are_output(self, server: ServerProcess, output: str) -> None:
+    def test_d2_markers_by_accident_are_output(self, server: ServerProcess, output: str) -> None:
         run = execute(server, f"sys.stdout.write({output!r})")
         assert run["status"] == "SUCCESS"
         data = server.client.get(f"/api/v1/runs/{run['id']}/log").content
@@ -58,7 +58,7 @@ class TestOutput:
         ],
         ids=["text", "quotes", "unknown", "code", "deep", "bytes"],
     )
-    def test_what_is_no_request_is_kept_and_explained(
+    def test_d2_what_is_no_request_is_kept_and_explained(
         self,
         server: ServerProcess,
         body: str,
@@ -73,7 +73,7 @@ class TestOutput:
         assert ("answer FAILED" in run["log"]) is is_answered
         assert "uid=" not in run["log"]
 
-    def test_two_hundred_megabytes_of_a_request_that_never_ends(self, server: ServerProcess) -> None:
+    def test_d2_two_hundred_megabytes_of_a_request_that_never_ends(self, server: ServerProcess) -> None:
         before = memory_of(server)
         run = execute(
             server, "print('<FEEDBACK>')\nfor _ in range(3200):\n    sys.stdout.write('x' * 65536)", returnLog=False
@@ -82,7 +82,7 @@ class TestOutput:
         assert run["logBytes"] > 200_000_000
         assert memory_of(server) - before < 64 * 1024 * 1024
 
-    def test_a_hundred_thousand_requests(self, server: ServerProcess) -> None:
+    def test_d2_a_hundred_thousand_requests(self, server: ServerProcess) -> None:
         code = """
 one = "<FEEDBACK>\\n{'requestType': 'ADD_ACTION_ERROR', 'code': 'c', 'message': 'm'}\\n</FEEDBACK>\\n"
 two = "<FEEDBACK>\\n{'requestType': 'UI', 'subType': 'STATUS', 'message': 's'}\\n</FEEDBACK>\\n"
@@ -95,7 +95,7 @@ for _ in range(50_000):
         assert len(run["errors"]) == 100
         assert memory_of(server) - before < 64 * 1024 * 1024
 
-    def test_questions_and_dialogs_have_a_number(self, server: ServerProcess) -> None:
+    def test_d2_questions_and_dialogs_have_a_number(self, server: ServerProcess) -> None:
         told = {"requestType": "UI", "subType": "SHOW MESSAGE", "message": "m"}
         code = f"for _ in range(30):\n    send({ASK!r})\nfor _ in range(600):\n    send({told!r})"
         run_id = start(server, python(code))
@@ -107,7 +107,7 @@ for _ in range(50_000):
         log = log_of(server, run_id)
         assert "20 questions are open" in log
 
-    def test_escapes_and_directions_do_not_reach_browsers_in_dialogs(self, server: ServerProcess) -> None:
+    def test_d4_escapes_and_directions_do_not_reach_browsers_in_dialogs(self, server: ServerProcess) -> None:
         evil = "\x1b]0;title\x07\x9b31m<script>alert(1)</script>\x00"
         run_id = start(server, python(f"ask({ ({**ASK, 'title': evil, 'message': evil, 'isHtml': True})!r})"))
         asked = question(server, run_id)
@@ -116,7 +116,7 @@ for _ in range(50_000):
         answer(server, run_id, asked, button="1")
         end(server, run_id)
 
-    def test_an_action_speaks_for_its_own_run_only(self, server: ServerProcess) -> None:
+    def test_g32_an_action_speaks_for_its_own_run_only(self, server: ServerProcess) -> None:
         other = start(server, bash(f"ask '{QUESTION}'"))
         waiting = question(server, other)
         code = f"send({ ({**ASK, 'runId': other, 'id': waiting['id'], 'dialogId': waiting['id']})!r})"
@@ -164,7 +164,7 @@ class TestAnswers:
             assert again.json()["code"] in {"already_answered", "already_finished"}
 
     @pytest.mark.parametrize("value", ["SUCCESS", "a\nFAILED", "<FROM_SERVER>", "\u2028", "\x04", "ERROR: x"])
-    def test_a_text_cannot_be_more_than_the_answer(self, server: ServerProcess, value: str) -> None:
+    def test_g32_a_text_cannot_be_more_than_the_answer(self, server: ServerProcess, value: str) -> None:
         asked = QUESTION.replace("default_button=Yes", "string_input_label=Name")
         run_id = start(server, bash(f"ask '{asked}'"))
         waiting = question(server, run_id)
@@ -172,7 +172,7 @@ class TestAnswers:
         answer(server, run_id, waiting, button="Yes", value="fine")
         assert end(server, run_id)["status"] == "SUCCESS"
 
-    def test_an_event_of_a_form_is_one_line_whatever_is_in_it(self, server: ServerProcess) -> None:
+    def test_g32_an_event_of_a_form_is_one_line_whatever_is_in_it(self, server: ServerProcess) -> None:
         code = "import json\nsend({'requestType': 'UI', 'subType': 'FORM', 'json': {}})\nprint(json.loads(receive()))"
         run_id = start(server, python(code))
         results = [{"id": "a\nSUCCESS\n", "value": "\u2028\nFAILED"}]

@@ -1,6 +1,6 @@
 """What an action tries against the walls of its sandbox: S1 to S16 of the list of attacks.
 
-Every test runs a real sandbox. S17 (the server's own port) needs a server and is tested with it.
+Every test runs a real sandbox; together they are field.md G28. S17 (the server's own port) is tested with a server.
 """
 
 import asyncio

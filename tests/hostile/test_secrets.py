@@ -1,4 +1,4 @@
-"""What is tried to see secrets (hostile.md D5, F1, B1): by what actions print, by looking around, by asking."""
+"""What is tried to see secrets (hostile.md D5, F1, B1; field.md G33): by printing, by looking around, by asking."""
 
 import base64
 import json
@@ -88,14 +88,70 @@ def tells(text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
-def test_d5_a_secret_is_masked_wherever_the_run_is_seen(secret_server: ServerProcess, name: str) -> None:
+def test_d5_g33_a_secret_is_masked_wherever_the_run_is_seen(secret_server: ServerProcess, name: str) -> None:
     run = secret_server.execute(INSTANCE, "code.py", argument={"code": PREPARE + ATTEMPTS[name]})
     for text in texts_of(secret_server, run):
         assert not tells(text), text[-600:]
     assert MASK in secret_server.client.get(f"/api/v1/runs/{run['id']}/log").text
 
 
-def test_truncation_happens_after_masking(secret_server: ServerProcess) -> None:
+ARTEFACTS = """
+import os
+os.chdir(os.environ['INFRAXYS_ARTEFACTS'])
+quoted = urllib.parse.quote(secret, safe='')
+for name in (quoted, base64.urlsafe_b64encode(secret.encode()).decode()):
+    open(name, 'w').close()
+os.makedirs('folder/' + quoted); open('folder/' + quoted + '/report.txt', 'w').close()
+os.makedirs(os.path.dirname('raw/' + secret)); open('raw/' + secret, 'w').close()
+json.dump({'password': secret, 'note': 'é' * 200_000}, open('plan.json', 'w'))
+open('lines.txt', 'w').write('x' * 262_140 + secret + ' behind ' + base64.b64encode(secret.encode()).decode())
+open('archive', 'wb').write(bytes(9) + secret.encode()); open('harmless', 'wb').write(bytes(range(256)))
+for name in ('sparse', 'hole'):
+    open(name, 'w').close(); os.truncate(name, 2**40)
+os.pwrite(os.open('sparse', os.O_RDWR), secret.encode(), 2**39)
+"""
+
+
+def test_d5_artefacts_have_no_secrets_in_their_names_and_their_text(secret_server: ServerProcess) -> None:
+    run = secret_server.execute(INSTANCE, "code.py", argument={"code": PREPARE + ARTEFACTS})
+    base = f"/api/v1/runs/{run['id']}/artefacts"
+    listed = secret_server.client.get(base)
+    assert not tells(listed.text)
+    names = {item["path"] for item in listed.json()["items"]}
+    assert names == {
+        MASK, f"{MASK}-2", f"folder/{MASK}/report.txt", f"raw/{MASK}", "plan.json", "lines.txt", "harmless", "hole",
+    }  # fmt: skip
+    assert secret_server.client.get(f"{base}/plan.json").json() == {"password": MASK, "note": "é" * 200_000}
+    assert secret_server.client.get(f"{base}/lines.txt").text == "x" * 262_140 + f"{MASK} behind {MASK}"
+    assert secret_server.client.get(f"{base}/harmless").content == bytes(range(256))
+    assert "secrets in 6 of the artefacts were replaced" in run["message"]
+    assert "cannot be replaced: archive, sparse" in run["message"]
+    folder = secret_server.data / "artefacts"
+    assert not [path for path in folder.rglob("*") if "trash" not in path.parts and tells(path.name)]
+
+
+def test_d5_artefacts_that_are_read_while_the_action_runs_have_none_either(secret_server: ServerProcess) -> None:
+    code = (
+        f"{PREPARE}import os\nos.chdir(os.environ['INFRAXYS_ARTEFACTS'])\n"
+        "open('a-' + urllib.parse.quote(secret, safe=''), 'w').close(); open('bytes', 'w').write(chr(0) + secret)\n"
+        "open('text', 'w').write(secret + '!'); open('plain', 'w').write('?'); say('there' + chr(10)); time.sleep(300)"
+    )
+    run = secret_server.execute(INSTANCE, "code.py", asynchronous=True, argument={"code": code})
+    base = f"/api/v1/runs/{run['id']}"
+    try:
+        end = time.monotonic() + 60
+        while "there" not in secret_server.client.get(f"{base}/log").text:
+            assert time.monotonic() < end
+        listed = secret_server.client.get(f"{base}/artefacts").json()["items"]
+        assert [item["path"] for item in listed] == [f"a-{MASK}", "bytes", "plain", "text"]
+        assert secret_server.client.get(f"{base}/artefacts/text").text == f"{MASK}!"
+        assert secret_server.client.get(f"{base}/artefacts/plain").text == "?"
+        assert secret_server.client.get(f"{base}/artefacts/bytes").status_code == 404
+    finally:
+        secret_server.client.post(f"{base}/cancel")
+
+
+def test_g33_truncation_happens_after_masking(secret_server: ServerProcess) -> None:
     """The end of a log that an answer carries begins anywhere, also where a secret was."""
     code = PREPARE + "[say(secret + chr(10)) for _ in range(60_000)]"
     run = secret_server.execute(INSTANCE, "code.py", argument={"code": code})

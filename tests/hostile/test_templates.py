@@ -1,4 +1,4 @@
-"""Templates that try to reach what they must not, or to eat time and memory: each ends at once with a clear error."""
+"""Templates that try to reach what they must not, or to eat time and memory (hostile.md D1): each ends at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def context() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_is_refused_in_time_with_a_clear_error(name: str) -> None:
+def test_d1_a_hostile_template_is_refused_in_time_with_a_clear_error(name: str) -> None:
     started = time.thread_time()
     with pytest.raises(velocity.VelocityError) as caught:
         velocity.compile(HOSTILE[name], "hostile").render(
@@ -127,7 +127,7 @@ def test_a_hostile_template_is_refused_in_time_with_a_clear_error(name: str) -> 
     assert len(str(caught.value)) < 400
 
 
-def test_no_hostile_template_needs_much_memory() -> None:
+def test_d1_no_hostile_template_needs_much_memory() -> None:
     """All of them in one process of its own: its peak stays below the bound."""
     program = (
         "import json, sys\n"
@@ -184,7 +184,7 @@ REACHING = [
 
 
 @pytest.mark.parametrize("text", REACHING)
-def test_a_template_reaches_nothing_outside_of_the_allow_list(text: str) -> None:
+def test_d1_a_template_reaches_nothing_outside_of_the_allow_list(text: str) -> None:
     values = {"s": "text", "l": [1], "m": {"k": "v"}, "n": 7, "node": Node(), "f": len, "String": JavaString()}
     try:
         shown = velocity.render(text, values, strict=False)

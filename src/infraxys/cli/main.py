@@ -40,11 +40,12 @@ def version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the command line."""
     from infraxys.cli.output import Failed
+    from infraxys.cli.terminal import plain
 
     try:
         app(prog_name="infraxys")
     except Failed as failure:
-        print(f"infraxys: {failure}", file=sys.stderr)
+        print(f"infraxys: {plain(str(failure))}", file=sys.stderr)
         raise SystemExit(failure.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

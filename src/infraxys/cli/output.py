@@ -2,8 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from infraxys.cli.terminal import plain
 
 _FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d{6}Z\Z")
 
@@ -23,18 +27,34 @@ def print_json(value: object) -> None:
 
 def readable(value: object) -> str:
     """Write a value for people: times to the second, nothing that a terminal obeys."""
-    text = "" if value is None else _FRACTION.sub("Z", str(value))
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return "" if value is None else plain(_FRACTION.sub("Z", str(value)))
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr what takes long: as something that moves on a terminal, as a plain line otherwise."""
+    if not sys.stderr.isatty():
+        print(f"{what}…", file=sys.stderr, flush=True)
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}…", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print data for people: `columns` maps keys to headings."""
+    """Print data for people: `columns` maps keys to headings. Lines are only broken to fit a terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(readable(row.get(key)) for key in columns))
-    Console(soft_wrap=False, markup=False, emoji=False).print(table)
+        table.add_row(*(Text(readable(row.get(key))) for key in columns))
+    Console(width=None if sys.stdout.isatty() else 100_000).print(table)

@@ -43,11 +43,12 @@ def with_paths(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def project_id(api: Api, wanted: str) -> str:
-    """Find a project by its id or its path of names. Raises Failed."""
+    """Find a project by its id or its path of names; that of the root is its name or empty. Raises Failed."""
     if wanted == "root":
         return wanted
     items = with_paths(api.all("/projects"))
     found = [item["id"] for item in items if wanted.strip("/") in {item["id"], item["path"]}]
+    found = found or [item["id"] for item in items if item["id"] == "root" and item["name"] == wanted]
     if len(found) != 1:
         raise Failed(f"there is no project '{wanted}'; 'infraxys project list' shows those that there are")
     return str(found[0])

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from infraxys.engine.backends.base import ActionSpec, Backend, Credentials, Image, PullPolicy, StartFailed
 from infraxys.engine.plan import PlannedStep
@@ -71,25 +70,20 @@ class ImageRules:
         return Image(reference, step.pull_policy or self.pull_policy)
 
 
-def registry_secrets(run: RunContext) -> Secrets:
-    """Give the run's variables of the type for registries: those that are saved to its folder."""
-    variables: Iterable[Any] = getattr(run, "variables", ())
-    return [(one.name, one.value) for one in variables if (one.file or "").startswith(f"{CONFIG_TYPE}/")]
-
-
 class Images:
     """How steps with an image of their own are executed: by `backend`, as the rules say.
 
-    `secrets` gives the variables of a run that hold registries' credentials, in Docker's format.
+    Credentials of registries are variables of the run, in Docker's format. `missing` says what is missing so that no
+    step could be executed at all; empty when nothing is.
     """
 
     def __init__(
         self,
         backend: Backend | None = None,
         rules: ImageRules | None = None,
-        secrets: Callable[[RunContext], Secrets] = registry_secrets,
+        missing: Callable[[], str] = str,
     ) -> None:
-        self._backend, self._rules, self._secrets = backend, rules or ImageRules(), secrets
+        self._backend, self._rules, self.missing = backend, rules or ImageRules(), missing
 
     @property
     def backend(self) -> Backend:
@@ -112,7 +106,8 @@ class Images:
         image = self._rules.image(step)
         self.backend  # noqa: B018 - raises without one
         try:
-            credentials = find_credentials(image.reference, self._secrets(run))
+            configs = [(one.name, one.value) for one in run.variables if one.type == CONFIG_TYPE]
+            credentials = find_credentials(image.reference, configs)
         except ValueError as error:
             raise StartFailed(str(error)) from error
         command, environment = command_of(step, run)
@@ -143,9 +138,10 @@ def command_of(step: PlannedStep, run: RunContext) -> tuple[tuple[str, ...], Map
         or not all(isinstance(word, str) and "\0" not in word for word in words)
     ):
         raise StartFailed('its custom command begins with "[" and is not a JSON list of texts')
-    given: Iterable[Any] = getattr(run, "variables", ())
     exported = {
-        one.name: one.value for one in given if one.is_exported and not one.is_secret and is_exportable(one.name)
+        one.name: one.value
+        for one in run.variables
+        if one.is_exported and not one.is_secret and is_exportable(one.name)
     }
     variables = {**exported, **step.attributes, **step.variables, **run_variables(step, run)}
     plain = {name: value.replace("\0", "") for name, value in variables.items() if len(value) < MAX_EXPORTED}
@@ -157,11 +153,14 @@ def find_credentials(reference: str, configs: Secrets) -> Credentials | None:
 
     The entry whose name is the longest beginning of the reference wins. Raises ValueError, naming the variable.
     """
+    found = _REFERENCE.fullmatch(reference)
+    repository = f"{found['registry'] or ''}{found['path']}" if found else reference
     best: tuple[int, Credentials] | None = None
     for name, text in configs:
         for written, entry in _entries(name, text):
             place = _place(written)
-            if (reference == place or reference.startswith(f"{place}/")) and (best is None or len(place) > best[0]):
+            is_for_it = repository == place or repository.startswith(f"{place}/")
+            if is_for_it and (best is None or len(place) > best[0]):
                 best = (len(place), _credentials(name, place, entry))
     return best[1] if best else None
 

@@ -33,10 +33,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """What a complete log is: its length in bytes and its SHA-256 in hex."""
+    """What a complete log is: its length in bytes and its SHA-256 in hex.
+
+    `lost` bytes are missing because they could not be written, without the log saying so: that could not be either.
+    """
 
     length: int
     sha256: str
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class LogWriter:
         self._files: tuple[FileIO, FileIO] | None = None
         self._index_length = 0
         self._max_bytes = max_bytes
-        self._dropped = 0
+        self._dropped = self._lost = 0
         self._buffer = bytearray()
         self._frames = bytearray()
         self._last: tuple[int, LogStream] | None = None
@@ -91,9 +95,11 @@ class LogWriter:
 
     def note(self, step: int, text: str) -> None:
         """Append what the server has to say, on lines of its own."""
+        if self._lost:
+            text = f"[infraxys] the log could not be written for a while: {self._lost} bytes were not kept\n{text}"
         if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            text = f"[infraxys] the log is longer than allowed: {dropped} bytes were not kept\n{text}"
+            text = f"[infraxys] the log is longer than allowed: {self._dropped} bytes were not kept\n{text}"
+        self._dropped = self._lost = 0
         if self._is_line_open:
             text = f"\n{text}"
         self._append(step, "server", text.encode(errors="replace"))
@@ -124,12 +130,14 @@ class LogWriter:
     def close(self) -> LogEnd:
         """End the log; followers end when they have read it all."""
         if self.end is None:
-            if self._dropped:
-                self.note(0, "")
             self.flush()
+            lost = self._lost
+            if self._dropped or lost:
+                self.note(0, "")
+                self.flush()
             for file in self._files or ():
                 file.close()
-            self.end = LogEnd(self.length, self._digest.hexdigest())
+            self.end = LogEnd(self.length, self._digest.hexdigest(), lost if self._lost else 0)
             self._wake()
         return self.end
 
@@ -166,11 +174,11 @@ class LogWriter:
     def _forget_unwritten(self, data: bytes) -> bytes:
         """Make the files agree after a failed write; gives what of `data` is on file."""
         if self._files is None:
-            self._dropped += len(data)
+            self._lost += len(data)
             return b""
         file, index = self._files
         written = max(0, os.fstat(file.fileno()).st_size - self.length)
-        self._dropped += len(data) - written
+        self._lost += len(data) - written
         with suppress(OSError):
             mend_index(index.fileno(), index_path(self.path), self.length + written)
         return data[:written]

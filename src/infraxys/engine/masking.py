@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -63,6 +63,13 @@ class Masker:
         fresh = {as_bytes(secret) for secret in secrets} - self._secrets
         if fresh:
             self._secrets = self._secrets | fresh
+
+    def again(self) -> "Masker":
+        """Give another one for the secrets of now, for streams of its own."""
+        other = Masker()
+        other._finder = self._find()
+        other._secrets = other._finder.secrets
+        return other
 
     def feed(self, stream: str, data: bytes) -> bytes:
         """Take bytes of a stream; gives what can go on."""
@@ -183,7 +190,7 @@ class _Words:
 class _Finder:
     """Finds the forms of secrets in bytes: short ones as they are, others also with line ends and colours in them."""
 
-    def __init__(self, secrets: Collection[bytes]) -> None:
+    def __init__(self, secrets: set[bytes]) -> None:
         self.secrets = secrets
         exact, spread = set(), set()
         for form in {form for secret in secrets for form in forms_of(secret)}:

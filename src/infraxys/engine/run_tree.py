@@ -23,13 +23,17 @@ MAX_EXPORTED = 128 * 1024 - 1024  # bytes; the kernel executes nothing with a lo
 
 @dataclass(frozen=True, slots=True)
 class RunVariable:
-    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file."""
+    """A variable that a step gets. `file` is its place below `variables`; None for one that is not saved to a file.
+
+    `type` is a word that those who read it know, such as SSH-PRIVATE-KEY.
+    """
 
     name: str
     value: str
     is_exported: bool = False
     file: str | None = None
     is_secret: bool = False
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class RunContext:
     keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
     `overrides` are variables that win over attributes and properties. `wishes` are what the project says about limits.
     A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
+    `thread_number` tells runs of one action apart that execute at the same time.
     """
 
     run_id: str
@@ -58,6 +63,7 @@ class RunContext:
     project_name: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
     variables: tuple[RunVariable, ...] = ()
+    thread_number: int = 1
     masker: Masker | None = None
     reads_only: bool = False
 
@@ -196,12 +202,12 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         "ENVIRONMENT_DIR": f"{ROOT}/environments/{environment}",
         "CONTAINER_DIR": f"{ROOT}/environments/{environment}/{container}",
         "INSTANCE_DIR": f"{ROOT}/environments/{environment}/{container}/{instance}",
-        "THREAD_NUMBER": "1",
-        "thread_number": "1",
+        "THREAD_NUMBER": str(run.thread_number),
+        "thread_number": str(run.thread_number),
         "ON_PROVISIONING_SERVER": "true",
         "EXECUTING_PIPELINE": "false",
         "provisioning_server": "localhost",
-        "provisioning_server_docker_image": "",
+        "provisioning_server_docker_image": step.image,
         "project_name": run.project_name,
     }
     if run.workflow_name is not None:

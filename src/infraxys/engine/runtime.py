@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -101,6 +103,35 @@ class StartedStep:
     problem: str = ""
 
 
+class Numbers:
+    """Gives things of one name that exist at the same time different numbers, from 1 on. Safe to use by any thread."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, ...], set[int]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: tuple[str, ...]) -> int:
+        """Give the smallest number that is free."""
+        with self._lock:
+            taken = self._taken.setdefault(name, set())
+            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
+            taken.add(number)
+            return number
+
+    def give_back(self, name: tuple[str, ...], number: int) -> None:
+        """Say that it is free again."""
+        with self._lock:
+            taken = self._taken[name]
+            taken.discard(number)
+            if not taken:
+                del self._taken[name]
+
+
+def action_of(plan: Plan, step: PlannedStep) -> tuple[str, ...]:
+    """Give what names an action, whichever run executes it."""
+    return str(plan.branch_path), step.directory, step.filename
+
+
 class StepRuntime:
     """Executes steps with one backend. `work` is the folder that the backend shows to actions in parts.
 
@@ -134,6 +165,7 @@ class StepRuntime:
         self._most = most or self._usual
         self._images = images or Images()
         self._executions: dict[str, Execution] = {}
+        self._numbers = Numbers()
         self._grace = grace_seconds
         self._exported: dict[PlannedModule, Path] = {}
         self._clearing: set[asyncio.Future[None]] = set()
@@ -150,12 +182,20 @@ class StepRuntime:
             write(self._core / CA_FILE, self._certificates)
         link_rest_client(self._variables)
 
+    def missing(self, plan: Plan) -> str:
+        """Say what is missing on this host so that nothing could execute a plan; empty when nothing is."""
+        step = next((step for step in plan.steps if step.image), None)
+        if step is None or not (said := self._images.missing()):
+            return ""
+        return f"step '{step.name}' names a container image, and {said}"
+
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
         folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
         attached: list[Attached] = []
+        run = replace(run, thread_number=self._numbers.take(action_of(plan, step)))
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
@@ -175,6 +215,7 @@ class StepRuntime:
                 self._environments.release(plan.rendered)
             for one in attached:
                 one.release()
+            self._numbers.give_back(action_of(plan, step), run.thread_number)
             return PreparedStep(plan, index, run, folder, None, reason(error))
         return PreparedStep(plan, index, run, folder, action, refused=refused, attached=tuple(attached))
 
@@ -235,9 +276,12 @@ class StepRuntime:
         self._clear_later(started.prepared)
 
     async def close(self) -> None:
-        """Wait until the folders of finished steps are gone."""
+        """Wait until the folders of finished steps are gone, and remove the one that they were in, also from memory."""
         while self._clearing:
             await asyncio.wait(self._clearing)
+        for folder in (self._runs, self._runs.parent):
+            with suppress(OSError):  # it holds something else
+                folder.rmdir()
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
@@ -247,6 +291,8 @@ class StepRuntime:
 
     def _clear_later(self, prepared: PreparedStep) -> None:
         if prepared.action is not None:
+            step = prepared.plan.steps[prepared.index]
+            self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
             task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, self._clear, prepared))
             self._clearing.add(task)
             task.add_done_callback(self._clearing.discard)

@@ -2,13 +2,24 @@
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import overload
 
 
 def utc_now() -> datetime:
     """Give the time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+class SteadyClock:
+    """The time from now on, going on evenly whatever somebody does to the clock of the machine."""
+
+    def __init__(self) -> None:
+        self._start, self._began = utc_now(), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def now(self) -> datetime:
+        """Give the time, aware, in UTC."""
+        return self._start + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - self._began)
 
 
 @overload

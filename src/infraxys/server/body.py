@@ -142,7 +142,10 @@ def validate(model: type[M], value: dict[str, Any]) -> M:
         return model.model_validate(value)
     except ValidationError as error:
         findings = [
-            {"loc": ".".join(str(part) for part in item["loc"]) or "body", "message": item["msg"]}
+            {
+                "loc": ".".join(str(part) for part in item["loc"]) or "body",
+                "message": item["msg"].removeprefix("Value error, "),
+            }
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         first = findings[0]

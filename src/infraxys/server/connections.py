@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infraxys.server.errors import PROBLEM_JSON, BadRequest, HeadTooLarge, Problem, RequestTimeout
+from infraxys.server.middleware import NO_STORE, SECURITY_HEADERS
 
 MAX_HEAD = 64 * 1024
 HEAD_SECONDS = 30.0
@@ -24,7 +25,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0  # of a head that is not complete
         self._is_in_head = True
-        self._refusal: Problem = BadRequest("this is no HTTP request")
+        self._refusal: Problem | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -62,9 +63,9 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read, as everything else is refused."""
-        del msg
         if not self.transport.is_closing():
-            self._refuse(self._refusal)
+            unread = BadRequest(f"{msg.rstrip('.')}: it is no HTTP/1.1, or its method is unknown")
+            self._refuse(self._refusal or unread)
 
     def _expect_head(self) -> None:
         self._stop_timer()
@@ -83,10 +84,14 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
-        body = json.dumps(problem.body("")).encode()
-        head = (
-            f"content-type: {PROBLEM_JSON}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
-            "x-content-type-options: nosniff\r\ncache-control: no-store\r\n\r\n"
+        body = json.dumps(problem.body("/")).encode()
+        headers = (
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            NO_STORE,
+            *SECURITY_HEADERS,
         )
-        self.transport.write(STATUS_LINE[problem.status] + head.encode() + body)
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
         self.transport.close()

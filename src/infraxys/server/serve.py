@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 
 CLOSE_SECONDS = 1.0  # for the other side to say goodbye
+MOST_OPEN_FILES = 65_536
 STREAM_SECONDS = 5  # for answers that are still being sent, once no run executes
 
 
@@ -85,18 +86,30 @@ class Server(uvicorn.Server):
                 transport.abort()
 
 
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: each action and each connection needs some."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, most)
+    if usual != resource.RLIM_INFINITY and usual < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` prints a line for people. Raises CannotServe."""
     check_bind(settings)
     # No core dump of this process or of an action holds a secret, and no program that is started gets the master key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_open_files()
     os.environ.pop(VARIABLE, None)
     folder = DataFolder(settings.data_dir, settings.work_dir, settings.slots)
     try:
         folder.prepare()
         folder.lock()
-    except (OSError, DataFolderInUse) as error:
+    except DataFolderInUse as error:
         raise CannotServe(str(error)) from error
+    except OSError as error:
+        said = f"{error.strerror}: '{error.filename}'" if error.filename else str(error)
+        raise CannotServe(f"the data folder '{folder.path}' cannot be used: {said}") from error
     listener = listen(settings)
     port = listener.getsockname()[1]
     settings = settings.model_copy(update={"port": port})
@@ -115,7 +128,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             secret, end = services.setup_link
             link = f"{(settings.public_url or url).rstrip('/')}/setup#token={secret}"
             say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {link}")
-        if not settings.no_examples:
+        if services.has_example and not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
 

@@ -1,4 +1,4 @@
-"""Processes that share an engine are killed, stopped and woken at random while they execute runs."""
+"""Processes that share an engine are killed, stopped and woken at random as they execute (hostile.md E1, E2)."""
 
 import random
 import signal
@@ -15,7 +15,7 @@ BOUND = 60.0
 
 
 @pytest.mark.slow
-def test_every_run_ends_once_and_no_step_is_executed_twice(tmp_path: Path, postgres_database: str) -> None:
+def test_e2_every_run_ends_once_and_no_step_is_executed_twice(tmp_path: Path, postgres_database: str) -> None:
     dice = random.Random(7)
     executors: list[Executor] = []
 

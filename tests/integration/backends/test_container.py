@@ -303,6 +303,22 @@ def test_what_a_killed_server_left_is_removed_and_others_containers_are_not(engi
     asyncio.run(main())
 
 
+def test_an_engine_without_an_init_for_containers_says_what_to_install(
+    engine: Podman, containers: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "containers.conf").write_text('[engine]\ninit_path = "/nonexistent/init"\n')
+    engine.stop()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
+            engine.start()
+        said = run(containers, "true").exit.start_error
+    finally:
+        engine.stop()
+        engine.start()
+    assert said == "the engine has no init for containers: install catatonit"
+
+
 def test_an_engine_that_goes_away_is_told(engine: Podman, containers: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infraxys.engine.backends.container_execution.SILENCE_SECONDS", 0.1)
     monkeypatch.setattr("infraxys.engine.backends.container_execution.REMOVE_SECONDS", 0.2)

@@ -236,6 +236,15 @@ class TestFailures:
         assert ended.stderr.endswith(said)
         assert said or not ended.stderr
 
+    @pytest.mark.parametrize("is_module", [False, True])
+    def test_lines_that_end_as_on_windows_are_named(self, bootstrap: Bootstrap, is_module: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        name, text = "run.sh", "echo a\r\ncd /\nif true; then\r\n echo b\r\nfi\r\n"
+        if is_module:
+            name = "host/org/one/main/init.sh"
+            bootstrap.module("host/org/one/main", {"init.sh": text})
+        ended = bootstrap.lay_out({"run.sh": "echo no" if is_module else text}).run()
+        assert ended.stderr.endswith(f"{name}: its lines end as on Windows (CR LF); save the file with LF line ends\n")
+
     def test_a_script_that_is_none_is_told_by_the_shell(self, bootstrap: Bootstrap) -> None:
         ended = bootstrap.lay_out({"run.sh": "echo a\nif true\n"}).run()
         assert ended.returncode == 2

@@ -132,7 +132,7 @@ def test_another_process_takes_over_from_one_that_was_killed(start_executor, tmp
     assert second.events.of("lost_ownership") == []
 
 
-def test_a_process_that_hung_cannot_record_and_ends_its_actions(start_executor, tmp_path, postgres_database):
+def test_e2_a_process_that_hung_cannot_record_and_ends_its_actions(start_executor, tmp_path, postgres_database):
     first = start_executor("e1", postgres_database, mode="shared")
     second = start_executor("e2", postgres_database, mode="shared")
     first.call("submit", plan(tmp_path, "r", "ok", "hold", "ok"))

@@ -317,9 +317,11 @@ send({"requestType": "SET_REST_RESPONSE", "actionResponse": {"message": "done", 
         assert run["status"] == "SUCCESS"
         assert run["actionResponse"] == {"message": "done", "n": [1, 2.5, None, True]}
         assert run["errors"] == [{"code": "E-1", "message": "it's not there"}]
+        assert run["logEntries"] == [{"level": "WARN", "message": "be careful"}]
         assert "[WARN] be careful\n" in run["log"]
         again = run_of(server, run["id"])
-        assert (again["actionResponse"], again["errors"]) == (run["actionResponse"], run["errors"])
+        for name in ("actionResponse", "errors", "logEntries"):
+            assert again[name] == run[name]
 
     def test_they_can_be_read_while_the_action_goes_on(self, server: ServerProcess) -> None:
         code = 'import time\nsend({"requestType": "ADD_ACTION_ERROR", "code": 1, "message": "early"})\ntime.sleep(60)'
@@ -332,12 +334,15 @@ send({"requestType": "SET_REST_RESPONSE", "actionResponse": {"message": "done", 
         code = """
 for number in range(300):
     send({"requestType": "ADD_ACTION_ERROR", "code": "c" * 500, "message": "m" * 12000})
+    send({"requestType": "ADD_ACTION_LOG", "level": "l" * 500, "message": "m" * 12000})
 send({"requestType": "SET_REST_RESPONSE", "actionResponse": "x" * 300000})
 """
         run = server.execute(INSTANCE, "code.py", argument=python(code))
         assert run["status"] == "SUCCESS"
         assert len(run["errors"]) == 100
         assert {(len(error["code"]), len(error["message"])) for error in run["errors"]} == {(200, 10000)}
+        assert len(run["logEntries"]) == 100
+        assert {(len(entry["level"]), len(entry["message"])) for entry in run["logEntries"]} == {(20, 10000)}
         assert run["actionResponse"] is None
         assert "may have 262144 characters" in run["log"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 
 import httpx
 import pytest
@@ -35,6 +36,21 @@ class TestAction:
         run = server.execute(INSTANCE, "fail.sh")
         assert (run["status"], run["exitCode"], run["log"]) == ("FAILED", 3, "before\n")
         assert "Command failed with exit status 3" in run["message"]
+
+    def test_runs_of_one_action_at_the_same_time_have_numbers(self, server: ServerProcess) -> None:
+        pipe = "/cache/instance/$RUN_GUID"
+        code = f"mkfifo {pipe}; echo $THREAD_NUMBER $thread_number; read -r _ <{pipe}"
+        going = [server.execute(INSTANCE, "shell.sh", asynchronous=True, argument={"code": code}) for _ in range(3)]
+        deadline = time.monotonic() + 30
+        while not all(server.client.get(f"/api/v1/runs/{run['id']}/log").text for run in going):
+            assert time.monotonic() < deadline
+        end = "for pipe in /cache/instance/*-*; do echo >$pipe; rm $pipe; done; echo $THREAD_NUMBER"
+        last = server.execute(INSTANCE, "shell.sh", argument={"code": end})
+        ended = [server.client.get(f"/api/v1/runs/{run['id']}?wait=30").json() for run in going]
+        assert [run["status"] for run in ended] == ["SUCCESS"] * 3
+        logs = [server.client.get(f"/api/v1/runs/{run['id']}/log").text for run in going]
+        assert (sorted(logs), last["log"]) == (["1 1\n", "2 2\n", "3 3\n"], "4\n")
+        assert server.execute(INSTANCE, "shell.sh", argument={"code": "echo $THREAD_NUMBER"})["log"] == "1\n"
 
     @pytest.mark.parametrize(
         "argument",

@@ -93,6 +93,8 @@ def test_a_closed_folder_above_the_work_folder_is_found(tmp_path: Path) -> None:
     assert not is_reachable(closed / "work", pool)
     assert is_reachable(closed / "work", Accounts(None, None))
     assert is_reachable(Path("/var/tmp/some-work"), pool)
+    assert is_reachable(Path("/var/tmp/not-there-yet/some/work"), pool)
+    assert not is_reachable(closed / "not-there-yet" / "work", pool)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

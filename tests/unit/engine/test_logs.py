@@ -266,9 +266,26 @@ def test_a_full_disk_loses_output_but_never_the_agreement_of_offsets_and_digest(
 
     end = run(scenario())
     assert path.read_bytes().startswith(b"kept\nparkept again\n")
-    assert b"9 bytes were not kept" in path.read_bytes()
+    assert path.read_bytes().endswith(b"[infraxys] the log could not be written for a while: 9 bytes were not kept\n")
     assert end == recover(path)
     assert "".join(str(item["text"]) for item in LogReader(path).records()) == path.read_text()
+
+
+def test_a_disk_that_stays_full_is_told_with_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def scenario() -> logs.LogEnd:
+        writer = LogWriter(tmp_path / "a.log")
+        writer.write(0, "stdout", b"kept\n")
+        writer.flush()
+        monkeypatch.setattr(logs.os, "write", refuse)
+        writer.write(0, "stdout", b"lost\n")
+        return writer.close()
+
+    end = run(scenario())
+    assert (end.length, end.lost) == (5, 5)
+    assert (tmp_path / "a.log").read_bytes() == b"kept\n"
 
 
 def test_an_action_that_changes_streams_with_every_byte_does_not_blow_up_the_index(tmp_path: Path) -> None:

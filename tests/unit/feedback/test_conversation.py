@@ -35,6 +35,9 @@ class FakeHost:
     async def set_response(self, value: Any) -> None:
         await self._called("response", value)
 
+    async def add_entry(self, level: str, message: str) -> None:
+        await self._called("entry", (level, message))
+
     async def add_error(self, code: str, message: str) -> None:
         await self._called("error", (code, message))
 
@@ -116,7 +119,8 @@ def test_requests_are_handled_in_order_and_acknowledged() -> None:
         await it.talk.finish()
 
     it = talk(scenario)
-    assert [name for name, _ in it.host.calls] == ["status", "audit", "fulfil", "fulfil"]
+    assert [name for name, _ in it.host.calls] == ["status", "audit", "fulfil", "fulfil", "entry"]
+    assert it.host.calls[-1][1] == ("INFO", "m")
     assert it.host.calls[0] == ("status", "half ***")
     assert it.host.calls[2][1] == {"requestType": "CREATE INSTANCE", "guid": "g"}
     assert it.log.startswith(b"working...\n")

@@ -35,8 +35,14 @@ __infraxys_find_place() {
 }
 
 __infraxys_report() {
+    local first_line=
     __infraxys_was_reported=true
     builtin printf '%s\n' "$1" >&2
+    IFS= builtin read -r first_line 2>/dev/null <"${__infraxys_now/#.\//"$INSTANCE_DIR/"}" || :
+    if [[ $first_line == *$'\r' ]]; then
+        __infraxys_name_file "$__infraxys_now"
+        builtin printf '%s: its lines end as on Windows (CR LF); save the file with LF line ends\n' "$__infraxys_named" >&2
+    fi
 }
 
 # Called for every command that fails where `set -e` would end the shell. Arguments: status, line, command.

@@ -85,7 +85,12 @@ class ContainerApi:
 
     async def create(self, name: str, body: Answer) -> str:
         """Make a container; gives its id."""
-        answer = await self._call("POST", "/containers/create", params={"name": name}, json=body)
+        try:
+            answer = await self._call("POST", "/containers/create", params={"name": name}, json=body)
+        except ApiError as error:
+            if "init binary not found" in str(error):  # podman's is a package that it only recommends
+                raise ApiError("the engine has no init for containers: install catatonit", error.status) from error
+            raise
         return str(answer["Id"])
 
     async def start(self, container: str) -> None:

@@ -48,6 +48,9 @@ class Host(Protocol):
     async def add_error(self, code: str, message: str) -> None:
         """Keep an error that the action reports."""
 
+    async def add_entry(self, level: str, message: str) -> None:
+        """Keep what the action wants to be told of with its answer."""
+
     async def ask(self, dialog: Dialog) -> None:
         """Put a question to people; the answer comes by `Conversation.answer`."""
 
@@ -287,6 +290,8 @@ class Conversation:
             await self._host.set_response(fields.get("actionResponse"))
         elif verb == "ADD_ACTION_ERROR":
             await self._host.add_error(str(fields.get("code", "")), str(fields.get("message", "")))
+        elif verb == "ADD_ACTION_LOG":
+            await self._host.add_entry(level_of(fields), str(fields.get("message", "")))
 
     async def _close(self, fields: Mapping[str, Any]) -> None:
         if str(fields.get("action", "")).strip().lower() != "close":
@@ -317,12 +322,17 @@ class Conversation:
                 self.answer(DONE)
 
 
+def level_of(fields: Mapping[str, Any]) -> str:
+    """Give the level of a log entry."""
+    return str(fields.get("level") or "INFO").upper()[:20]
+
+
 def shown(request: FeedbackRequest) -> str:
     """Give the line that stands in the log for a request."""
     verb, fields = request.verb, request.fields
     message = fields.get("message", "")
     if verb == "ADD_ACTION_LOG":
-        return f"[{str(fields.get('level', 'INFO')).upper()[:20]}] {message}"
+        return f"[{level_of(fields)}] {message}"
     plain = {
         "ADD_ACTION_ERROR": f"[infraxys] error {fields.get('code', '')}: {message}",
         "SET_REST_RESPONSE": "[infraxys] the action has set its answer",

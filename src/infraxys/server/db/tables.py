@@ -349,6 +349,7 @@ runs = Table(
     Column("timeout_seconds", Float),
     Column("action_response", Text),
     Column("errors", Text),
+    Column("log_entries", Text),
     Column("executor_id", String(100)),
     Column("cancel_requested_at", UtcDateTime),
     Column("log_bytes", Integer),

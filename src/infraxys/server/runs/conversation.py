@@ -28,11 +28,12 @@ from infraxys.server.runs.transitions import RunEvent, RunRecord, Watchers, set_
 
 MAX_RESPONSE = 256 * 1024  # characters of JSON that an action gives as its answer
 MAX_ERRORS, MAX_CODE, MAX_MESSAGE = 100, 200, 10_000
+MAX_ENTRIES = 100
 MAX_DIALOGS, MAX_OPEN = 500, 20  # of one run
 MAX_AUDITS = 1000  # records that the actions of one run write
 MAX_REQUESTS = 10_000  # about instances and the like, of one run
 MAX_UPDATES = 256 * 1024  # characters of JSON that change one form
-FLUSH_SECONDS = 1.0  # between two writes of answer and errors
+FLUSH_SECONDS = 1.0  # between two writes of answer, errors and log entries
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +83,8 @@ class RunHost:
         self.is_interactive = bool(record["is_interactive"])
         self._starter = Origin("action", user_id=record["user_id"], user_name=record["user_name"], run_id=self.run_id)
         self._audits = self._fulfilled = 0
-        self._errors: list[dict[str, str]] = [] if record["errors"] is None else json.loads(record["errors"])
+        self._errors: list[dict[str, str]] = json.loads(record["errors"] or "[]")
+        self._entries: list[dict[str, str]] = json.loads(record["log_entries"] or "[]")
         self._response: str | None = record["action_response"]
         self._position = 0
         self._conversation: Conversation | None = None
@@ -135,13 +137,19 @@ class RunHost:
             self._errors.append({"code": code[:MAX_CODE], "message": message[:MAX_MESSAGE]})
             self._changed()
 
+    async def add_entry(self, level: str, message: str) -> None:
+        """Keep a log entry; beyond a number they are in the log only."""
+        if len(self._entries) < MAX_ENTRIES:
+            self._entries.append({"level": level, "message": message[:MAX_MESSAGE]})
+            self._changed()
+
     def _changed(self) -> None:
         self._is_changed = True
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
-        """Write answer and errors, not more often than once a second; what is left at the end `unsaved` gives."""
+        """Write what changed, not more often than once a second; what is left at the end `unsaved` gives."""
         try:
             while self._is_changed and not await self._ends_within(FLUSH_SECONDS):
                 statement = runs.update().where(runs.c.id == self.run_id).values(self.unsaved)
@@ -164,7 +172,11 @@ class RunHost:
         """Give what the record of the run does not have yet, to be written with its end."""
         if not self._is_changed:
             return {}
-        return {"action_response": self._response, "errors": json.dumps(self._errors)}
+        return {
+            "action_response": self._response,
+            "errors": json.dumps(self._errors),
+            "log_entries": json.dumps(self._entries),
+        }
 
     async def _change(self, work: Callable[[Connection], object]) -> None:
         """Write something about the run and keep what it is then."""

@@ -18,9 +18,9 @@ from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import StepTarget
-from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper
+from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper, with_note
 from infraxys.engine.status import FINAL, Status
-from infraxys.kit.clock import utc_now
+from infraxys.kit.clock import SteadyClock, utc_now
 from infraxys.server.auth.places import Place
 from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.auth.subject import Subject
@@ -51,6 +51,12 @@ FRESH = timedelta(seconds=2)
 T = TypeVar("T")
 
 
+class NoRunner(Unavailable):
+    """Nothing could ever execute the run."""
+
+    code = "no_runner"
+
+
 @dataclass(slots=True)
 class ActiveRun:
     """A run that this process executes or will execute."""
@@ -66,6 +72,7 @@ class ActiveRun:
     ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
     host: RunHost | None = None  # who answers what its actions ask
+    clock: SteadyClock = field(default_factory=SteadyClock)  # so that its times are as far apart as they were
 
 
 class RunExecution:
@@ -97,6 +104,11 @@ class RunExecution:
         self._ended: set[str] = set()  # ended before the engine asked for it
 
     # -- before and while a run executes --
+
+    def check(self, plan: Plan) -> None:
+        """Raise NoRunner for a plan that nothing here could execute."""
+        if missing := self._runtime.missing(plan):
+            raise NoRunner(missing, retry_after_seconds=60)
 
     def accept(self, record: RunRecord, plan: Plan, context: RunContext) -> None:
         """Keep the plan and the record of a run that is about to be recorded."""
@@ -219,7 +231,7 @@ class RunExecution:
         if active.record is not None and Status(active.record["steps"][index]["status"]) in FINAL:
             return settled_outcome(active.record, index) or StepOutcome(Status.LOST, None)  # kept from an earlier run
         previous = active.ends[-1] if len(active.ends) > active.recorded else None
-        now = utc_now()
+        now = active.clock.now()
 
         def begin(connection: Connection) -> tuple[bool, RunRecord | None]:
             started = start_step(connection, run_id, index, executor_id=self._executor_id, at=now, previous=previous)
@@ -236,7 +248,7 @@ class RunExecution:
             self._watchers.publish(record)
         loop = self._watchers.loop
         result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
-        active.ends.append(StepEnd(index, result.status, result.exit_code, utc_now()))
+        active.ends.append(StepEnd(index, result.status, result.exit_code, active.clock.now()))
         masker = active.context.masker
         active.messages[index] = result.message if masker is None else masker.text(result.message)
         outcome = StepOutcome(result.status, result.exit_code)
@@ -259,7 +271,7 @@ class RunExecution:
             self._ended.discard(run_id)
             return
         active = self._active.get(run_id)
-        now = utc_now()
+        now = active.clock.now() if active else utc_now()
         status = outcomes[-1].status if outcomes else Status.CANCELLED
         last = len(outcomes) - 1
         ends = active.ends[active.recorded :] if active else []
@@ -349,6 +361,8 @@ class RunExecution:
             result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
         if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
             active.log_end = active.writer.close()
+            if lost := active.log_end.lost:
+                result = with_note(result, f"the log is not complete: {lost} bytes could not be written")
         else:
             self._start(active, index + 1)
             active.writer.flush()  # a finished step's output must not be lost with this process
@@ -381,7 +395,7 @@ class RunExecution:
     def _is_refused(self, active: ActiveRun) -> bool:
         """Whether who started a run that had to wait may not any more; notes why."""
         record = active.record
-        if record is None or utc_now() - record["created_at"] < FRESH:
+        if record is None or active.clock.now() - record["created_at"] < FRESH:
             return False
         refusal = self._starters.refusal(record)
         if refusal is None:

@@ -51,6 +51,23 @@ class ExecuteAdhoc(Execute):
     environment_guid: Id
     actions: Annotated[list[AdhocAction], Field(min_length=1, max_length=500)]
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "environmentGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f3001",
+                    "actions": [
+                        {
+                            "containerGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f4001",
+                            "instanceGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f5001",
+                            "filename": "report.sh",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
 
 class AnswerDialog(Request):
     """The answer to a dialog: what its kind asks for."""
@@ -125,6 +142,7 @@ class Run(BaseModel):
     exit_code: int | None
     action_response: Any
     errors: list[dict[str, Any]]
+    log_entries: list[dict[str, Any]] = Field(description="what the action added with ADD_ACTION_LOG")
     module: str
     branch: str
     commit: str
@@ -184,7 +202,8 @@ def run_object(run: RunRecord, log: tuple[str, bool] | None = None) -> dict[str,
         "message": run["message"] or "",
         "exitCode": run["exit_code"],
         "actionResponse": None if run["action_response"] is None else json.loads(run["action_response"]),
-        "errors": [] if run["errors"] is None else json.loads(run["errors"]),
+        "errors": json.loads(run["errors"] or "[]"),
+        "logEntries": json.loads(run["log_entries"] or "[]"),
         "module": run["module"],
         "branch": run["branch"],
         "commit": run["commit"],

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 
@@ -20,14 +21,17 @@ from infraxys.server.catalog.catalog import Catalog, Target
 from infraxys.server.catalog.errors import UnknownBranch
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import runs
-from infraxys.server.errors import Conflict, Unprocessable
+from infraxys.server.errors import Conflict, Unavailable, Unprocessable
 from infraxys.server.runs import dialogs, repository
 from infraxys.server.runs.conversation import refusal
 from infraxys.server.runs.dialogs import DialogRecord
 from infraxys.server.runs.execution import RunExecution, commits_of, target_of
+from infraxys.server.runs.late import LateSubmissions
 from infraxys.server.runs.repository import Existing, IdempotencyKey
 from infraxys.server.runs.rights import UnknownRun
 from infraxys.server.runs.transitions import RunRecord, Watchers, end_run
+
+log = logging.getLogger(__name__)
 
 
 class IdempotencyKeyReused(Unprocessable):
@@ -87,10 +91,17 @@ class Runs:
         self._database, self._catalog, self._engine = database, catalog, engine
         self.execution, self.watchers = execution, watchers
         self._accepting = ThreadPoolExecutor(8, thread_name_prefix="accept")
+        self._late = LateSubmissions(engine.submit)
 
     async def submit(self, target: Target, submission: Submission, repeated: Repeated | None = None) -> Submitted:
-        """Accept a run: planned, recorded and handed to the durable engine when this returns."""
+        """Accept a run: planned, recorded and handed to the durable engine when this returns.
+
+        Raises Unavailable and NoRunner.
+        """
+        if self._late:
+            raise Unavailable("the engine that executes runs cannot be written to just now")
         plan = await self._catalog.plan(target) if repeated is None else repeated.plan
+        self.execution.check(plan)
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
@@ -137,7 +148,11 @@ class Runs:
         if existing is None:
             if self.watchers.is_followed(run["id"]):
                 self.watchers.publish({**run, "steps": steps})
-            self._engine.submit(run["id"], has_slot=has_slot)
+            try:
+                self._engine.submit(run["id"], has_slot=has_slot)
+            except Exception:
+                log.exception("run_not_taken run_id=%s", run["id"])
+                self._late.add(run["id"])  # it is on record, so it has to come to an end
         else:
             self._engine.release(run["id"])
         return existing
@@ -239,6 +254,7 @@ class Runs:
     def close(self) -> None:
         """Stop accepting."""
         self._accepting.shutdown(wait=False)
+        self._late.close()
 
 
 def kept_steps(record: RunRecord, from_step: str | None) -> tuple[RunRecord, ...]:

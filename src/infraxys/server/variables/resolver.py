@@ -110,7 +110,9 @@ def run_variable(row: Row, value: str) -> RunVariable:
     """Give a variable as a step gets it."""
     entry = entry_of(row)
     file = (f"{entry.type}/{entry.name}" if entry.type else entry.name) if entry.is_file else None
-    return RunVariable(entry.name, value, is_exported=entry.is_exported, file=file, is_secret=entry.is_protected)
+    return RunVariable(
+        entry.name, value, is_exported=entry.is_exported, file=file, is_secret=entry.is_protected, type=entry.type
+    )
 
 
 def check_files(variables: tuple[RunVariable, ...]) -> None:

@@ -1,0 +1,17 @@
+"""What actions want to be told of with their answer."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("runs", sa.Column("log_entries", sa.Text))
+
+
+def downgrade() -> None:
+    op.drop_column("runs", "log_entries")
