@@ -63,6 +63,7 @@ RUN: dict[str, Any] = {
     "exitCode": 0,
     "actionResponse": None,
     "errors": [],
+    "logEntries": [],
     "module": _MODULE,
     "branch": "main",
     "commit": "7fb4947ea2e3733b02f9251e8fc4ef04f2218824",
