@@ -79,6 +79,24 @@ HOSTILE = {
     "a joined flood": "#set($l = [])#foreach($i in [1..9999])#set($ok = $l.add($t))#end"
     "#foreach($i in [1..9999])#set($x = $String.join($t, $l))#end",
     "too much output": "#set($s = 'x')#foreach($i in [1..19])#set($s = $s + $s)#end" + "$s" * 60,
+    "long strings of emoji": (
+        "#set($s = '\U0001f600')#foreach($i in [1..19])#set($s = $s + $s)#end#foreach($i in [1..9999])"
+        "#set($x = $s.length() + $s.indexOf('y') + $s.substring(0, 9).hashCode())#end$s.charAt(9999999)"
+    ),
+    "long strings compared without case": (
+        "#set($s = '\u0130')#foreach($i in [1..19])#set($s = $s + $s)#end#foreach($i in [1..9999])"
+        "#set($x = $s.equalsIgnoreCase($s.toLowerCase()))#set($x = $s.compareToIgnoreCase($s))#end$s.charAt(9999999)"
+    ),
+    "the hash of nested lists": "#set($l = [1])#foreach($i in [1..40])#set($l = [$l, $l])#end$l.hashCode()",
+    "the hash of a list in itself": "#set($l = [])#set($ok = $l.add($l))$l.hashCode()",
+    "a list that grows as the loop goes through it": "#set($l = [1])#foreach($i in $l)#set($ok = $l.add(1))#end",
+    "a map that grows as the loop goes through it": "#set($m = {'a': 1, 'b': 2})#foreach($i in $m)#set($m[$i] = 1)#end",
+    "loops through a large map": (
+        "#set($m = {})#foreach($i in [1..99999])#set($m[$i] = $i)#end"
+        "#foreach($i in [1..99999])#foreach($v in $m)#break#end#end$m.toString().charAt(9999999)"
+    ),
+    "a sum of twenty thousand terms": "#set($x = " + "+".join(["1"] * 20_000) + ")",
+    "blocks that use one another in macros": "#macro(m)$bodyContent$bodyContent#end#@m()#@m()$bodyContent#end#end",
     "an attribute cycle": "$node.getAttribute('a')",
     "an attribute fan": "$node.getAttribute('fan')",
 }

@@ -4,11 +4,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from infraxys import __version__
+from infraxys.cli.places import Places
 from infraxys.engine.lint import lint
 from infraxys.engine.pins import Pins
 from infraxys.engine.render import generate
@@ -50,6 +52,8 @@ def check_module(path: Path) -> Checked:
             actions += len(generation.actions)
             found = [*generation.problems, *lint(world, world.environment(environment_id), generation)]
             problems += [problem for problem in found if problem not in problems]
+        places = Places(path)
+        problems = list(dict.fromkeys(map(places.place, problems)))
         return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
 
 
@@ -96,15 +100,34 @@ def report(checked: Checked, form: str) -> str:
         return json.dumps([_object(problem) for problem in checked.problems], indent=2, ensure_ascii=False)
     if form == "sarif":
         return json.dumps(_sarif(checked), indent=2)
+    problems = together(checked.problems)
     if form == "github":
-        return "\n".join(_annotation(problem) for problem in checked.problems)
-    lines = [f"{problem} [{problem.code}]" for problem in checked.problems]
-    errors = sum(problem.severity == "error" for problem in checked.problems)
-    warnings = len(checked.problems) - errors
-    lines.append(
-        f"{checked.environments} environments, {checked.actions} actions: {errors} errors, {warnings} warnings"
-    )
-    return "\n".join(lines)
+        return "\n".join(map(_annotation, problems))
+    errors = sum(problem.severity == "error" for problem in problems)
+    counts = [
+        counted(checked.environments, "environment"),
+        f"{counted(checked.actions, 'action')}: {counted(errors, 'error')}",
+        counted(len(problems) - errors, "warning"),
+    ]
+    return "\n".join([*(f"{problem} [{problem.code}]" for problem in problems), ", ".join(counts)])
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def together(problems: tuple[Problem, ...]) -> list[Problem]:
+    """Make one of findings that differ only in the instance: a file of a packet fails for all of its instances."""
+    groups: dict[tuple[object, ...], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.file, problem.line, problem.column, problem.code, problem.message, problem.severity)
+        groups.setdefault(key, []).append(problem)
+    shown = []
+    for first, *others in groups.values():
+        more = f" and {counted(len(others), 'other')}"
+        shown.append(replace(first, where=first.where + more) if others and first.where else first)
+    return shown
 
 
 def _object(problem: Problem) -> dict[str, object]:
@@ -124,9 +147,13 @@ def _object(problem: Problem) -> dict[str, object]:
 
 def _annotation(problem: Problem) -> str:
     message = f"{problem.where}: {problem.message}" if problem.where else problem.message
-    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    place = f"file={problem.file},line={problem.line or 1},col={problem.column or 1},title={problem.code}"
-    return f"::{problem.severity} {place}::{escaped}"
+    file = _escaped(problem.file).replace(":", "%3A").replace(",", "%2C")
+    place = f"file={file},line={problem.line or 1},col={problem.column or 1},title={problem.code}"
+    return f"::{problem.severity} {place}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _sarif(checked: Checked) -> dict[str, object]:
@@ -138,7 +165,7 @@ def _sarif(checked: Checked) -> dict[str, object]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": problem.file},
+                        "artifactLocation": {"uri": quote(problem.file)},
                         "region": {"startLine": problem.line or 1, "startColumn": problem.column or 1},
                     }
                 }
@@ -150,5 +177,5 @@ def _sarif(checked: Checked) -> dict[str, object]:
     return {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
     }

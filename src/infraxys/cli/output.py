@@ -25,11 +25,6 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def readable(value: object) -> str:
-    """Write a value for people: times to the second, nothing that a terminal obeys."""
-    return "" if value is None else plain(_FRACTION.sub("Z", str(value)))
-
-
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Say on stderr what takes long: as something that moves on a terminal, as a plain line otherwise."""
@@ -44,6 +39,12 @@ def working(what: str) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(what, total=None)
         yield
+
+
+def readable(value: object) -> str:
+    """Write a value for people: times to the second, nothing that a terminal obeys."""
+    text = "" if value is None else _FRACTION.sub("Z", str(value))
+    return "".join(character if character.isprintable() else "\ufffd" for character in plain(text))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

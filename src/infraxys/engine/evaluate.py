@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cachetools import LRUCache, cached
 
@@ -11,7 +12,8 @@ from infraxys.engine.objects import ContainerObject, EnvironmentObject, Instance
 from infraxys.engine.world import ContainerView, EnvironmentView, InstanceView
 
 ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages
-MAX_CHAIN = 60  # attributes that refer to attributes that refer to ...
+MAX_CHAIN = 32  # attributes that refer to attributes that refer to ...
+LIMITS = velocity.Limits(render_depth=MAX_CHAIN + 1)
 MAX_COMPILED = 8 * 1024 * 1024  # characters of templates that are kept compiled
 
 
@@ -23,6 +25,23 @@ class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
         self.view, self.name, self.cause = view, name, cause
 
 
+class AttributeCircle(TemplateProblem):
+    """Attributes refer to one another without end. `steps` are these, as (container, instance, attribute)."""
+
+    def __init__(self, chain: list[tuple[str, str, str]]) -> None:
+        super().__init__(f"Attributes refer to one another in a circle: {' → '.join(name for *_, name in chain)}")
+        self.steps = frozenset(chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How an installation renders templates: strict where module.json does not say, the limits of one, and of all."""
+
+    strict: bool = True
+    limits: velocity.Limits = LIMITS
+    seconds: float = 60.0
+
+
 @cached(LRUCache(MAX_COMPILED, getsizeof=lambda template: template.length), lock=threading.Lock())
 def compile_once(text: str, name: str) -> velocity.Template:
     """Compile a template, or give the one of before: modules have few texts and many instances."""
@@ -32,8 +51,9 @@ def compile_once(text: str, name: str) -> velocity.Template:
 class Evaluator:
     """Values of one world, each rendered once. Threads may share it."""
 
-    def __init__(self, *, strict: bool = True) -> None:
+    def __init__(self, *, strict: bool = True, limits: velocity.Limits = LIMITS) -> None:
         self.strict = strict
+        self.limits = limits
         self._values: dict[tuple[str, str, str], str] = {}
         self._scoped: dict[str, Mapping[str, InstanceView]] = {}
         self._chain = threading.local()
@@ -78,10 +98,13 @@ class Evaluator:
 
     def exported(self, view: InstanceView) -> dict[str, str]:
         """Everything a shell gets for an instance: environment, container, then its own values; nearest wins."""
-        values = dict(self.environment_values(view.container.environment))
-        values.update(self.container_values(view.container))
-        values.update((name, self.own(view, name)) for name in view.packet.attributes)
-        return values
+        return {name: self.own(owner, name) for name, owner in self.owners_of_exports(view).items()}
+
+    def owners_of_exports(self, view: InstanceView) -> dict[str, InstanceView]:
+        """Say whose attribute each value is that a shell gets for an instance."""
+        found = {**self._environment_scope(view.container.environment), **self._container_scope(view.container)}
+        found.update(dict.fromkeys(view.packet.attributes, view))
+        return found
 
     def _render(self, view: InstanceView, name: str) -> str:
         raw = view.values[name]
@@ -89,13 +112,16 @@ class Evaluator:
             return raw
         chain: list[tuple[str, str, str]] = self._chain.__dict__.setdefault("names", [])
         step = (view.container.id, view.id, name)
-        if step in chain or len(chain) >= MAX_CHAIN:
-            path = " → ".join(item[2] for item in [*chain[chain.index(step) if step in chain else 0 :], step])
-            raise TemplateProblem(f"Attributes refer to one another in a circle: {path}")
+        if step in chain:
+            raise AttributeCircle([*chain[chain.index(step) :], step])
+        if len(chain) >= MAX_CHAIN:
+            ends = f"'{chain[0][2]}' … '{name}'"
+            raise TemplateProblem(f"Attributes refer to one another more than {MAX_CHAIN} levels deep: {ends}")
         chain.append(step)
         try:
             context = InstanceContext(view, view.container, Scope(self, Reads()))
-            return compile_once(raw, ATTRIBUTE_TEMPLATE).render(context, strict=self.strict).text
+            template = compile_once(raw, ATTRIBUTE_TEMPLATE)
+            return template.render(context, strict=self.strict, limits=self.limits).text
         except velocity.VelocityError as error:
             raise AttributeFailed(view, name, error) from error
         finally:
@@ -171,9 +197,9 @@ class InstanceContext(Mapping[str, object]):
         return isinstance(name, str) and self.lookup(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._objects
         yield from self._view.packet.attributes
         yield from self._container.environment.by_velocity_name
+        yield from self._objects
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -30,6 +30,7 @@ class HostObject:
 class NameValue(HostObject):
     """An attribute in a list: `$attribute.name`, `$attribute.value`; also `attributeName`, `attributeValue`."""
 
+    VTL_NAME = "attribute"
     VTL_METHODS = frozenset(
         {"getName", "getValue", "getAttributeName", "getAttributeValue", "getAutoExportToScript", "toString"}
     )
@@ -61,6 +62,7 @@ class NameValue(HostObject):
 class PacketAttributeObject(HostObject):
     """An attribute of a packet, as `$environment.getAllPackets()` lists them."""
 
+    VTL_NAME = "packet attribute"
     VTL_METHODS = frozenset(
         {
             "getName", "getCaptionKey", "getTooltip", "getTypeClassName", "getUiFieldClassName", "getRequired",
@@ -125,6 +127,7 @@ class PacketAttributeObject(HostObject):
 class PacketObject(HostObject):
     """A packet, as `$environment.getAllPackets()` lists them."""
 
+    VTL_NAME = "packet"
     VTL_METHODS = frozenset({"getGuid", "getId", "getName", "getPacketType", "getCoreClassAttributes", "toString"})
 
     def __init__(self, guid: str, name: str, packet_type: str, attributes: tuple[PacketAttribute, ...]) -> None:

@@ -14,13 +14,12 @@ from infraxys.engine.planner import (
     find_instance,
     workflow_targets,
 )
-from infraxys.engine.render import Generation
+from infraxys.engine.render import INSTANCE_SCOPES, Generation
 from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, PacketView, World
 from infraxys.spec.identity import BranchPath
 from infraxys.spec.problem import Problem
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 MAX_TEXT = 1024 * 1024  # bytes of a file that is looked at
 
 
@@ -132,7 +131,9 @@ def unused_attributes(environment: EnvironmentView, packets: list[PacketView]) -
                 message = f"attribute '{attribute.name}' of packet '{own.name}' is read by no file"
                 is_own = packet.path.module == environment.path.module
                 where = "" if is_own else f"packet '{own.name}' of module {packet.path.module}"
-                yield Problem(f"{own.directory}/packet.json", None, None, "unused_attribute", message, "warning", where)
+                file = f"{own.directory}/packet.json"
+                name = attribute.name
+                yield Problem(file, None, None, "unused_attribute", message, "warning", where, attribute=name)
 
 
 def texts_of(packet: PacketView) -> Iterator[str]:

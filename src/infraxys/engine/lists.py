@@ -75,7 +75,8 @@ def static_items(generation: Generation, instance: InstanceView, attribute: Pack
     if "$" in text or "#" in text:
         context = InstanceContext(instance, instance.container, Scope(generation.evaluator, Reads()))
         try:
-            text = compile_once(text, TEMPLATE).render(context, strict=generation.evaluator.strict).text
+            evaluator = generation.evaluator
+            text = compile_once(text, TEMPLATE).render(context, strict=evaluator.strict, limits=evaluator.limits).text
         except velocity.VelocityError as error:
             message = f"{instance.where}, the list of attribute '{attribute.name}' does not render: {error}"
             raise CannotPlan("generation_failed", message) from error

@@ -95,6 +95,7 @@ class WorldObject(HostObject):
 class InstanceObject(WorldObject):
     """`$instance`, `$parent`, and instances under their velocity names."""
 
+    VTL_NAME = "instance"
     VTL_METHODS = frozenset(
         {
             "getAttribute", "getBoolean", "getAttributeAsBoolean", "hasAttributeDefined", "getAttributes",
@@ -314,6 +315,7 @@ class InstanceObject(WorldObject):
 class ContainerObject(WorldObject):
     """`$container`."""
 
+    VTL_NAME = "container"
     VTL_METHODS = frozenset(
         {
             "getName", "getGuid", "getId", "getAttribute", "getContainerVars", "getInstances", "getEnvironment",
@@ -402,6 +404,7 @@ class ContainerObject(WorldObject):
 class EnvironmentObject(WorldObject):
     """`$environment`."""
 
+    VTL_NAME = "environment"
     VTL_METHODS = frozenset(
         {
             "getName", "getGuid", "getId", "getAttribute", "getEnvironmentVars", "getModuleBranchPath",

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infraxys import velocity
-from infraxys.engine.evaluate import AttributeFailed, Evaluator, InstanceContext, compile_once
+from infraxys.engine.evaluate import (
+    AttributeCircle,
+    AttributeFailed,
+    Evaluator,
+    InstanceContext,
+    Rules,
+    compile_once,
+)
 from infraxys.engine.hosts import TemplateProblem
 from infraxys.engine.objects import (
     ContainerObject,
@@ -33,7 +40,9 @@ from infraxys.spec.snapshot import Dependency, EnvironmentDefinition
 
 INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
 MAX_INCLUDES = 20
+DEFAULT_RULES = Rules()
 CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
+INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
 ENVIRONMENT_AUTO = "environment.auto"
 CONTAINER_AUTO = "container.auto"
 
@@ -117,7 +126,7 @@ class _Whole:
 def parts_of(world: World, path: BranchPath) -> tuple[object, ...]:
     """Give everything of a module branch that environments may be made from."""
     snapshot = world.snapshots[path]
-    return (*snapshot.packets.values(), *snapshot.roles.values(), *snapshot.dependencies, is_strict(world))
+    return (*snapshot.packets.values(), *snapshot.roles.values(), *snapshot.dependencies, strictness(world))
 
 
 def same(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
@@ -153,18 +162,20 @@ class _Job:
 
 
 def generate(
-    world: World, environment_id: str, cache: RenderCache | None = None, *, budget_seconds: float = 60.0
+    world: World, environment_id: str, cache: RenderCache | None = None, rules: Rules = DEFAULT_RULES
 ) -> Generation:
     """Render an environment of the world's root; problems are collected, not raised. Raises KeyError.
 
-    `cache` is filled with this generation's renders and used for those that did not change.
+    `cache` is filled with this generation's renders and used for those that did not change; it belongs to one set of
+    rules.
     """
     cache = RenderCache() if cache is None else cache
     if cache.whole is not None and not world.includes(environment_id) and cache.whole.holds(world, environment_id):
         return cache.whole.generation
     environment = world.environment(environment_id)
-    evaluator = Evaluator(strict=is_strict(world))
-    generation = _Generator(environment, evaluator, cache, time.monotonic() + budget_seconds).run()
+    chosen = strictness(world)
+    evaluator = Evaluator(strict=rules.strict if chosen is None else chosen, limits=rules.limits)
+    generation = _Generator(environment, evaluator, cache, time.monotonic() + rules.seconds).run()
     cache.whole = None
     if generation.is_complete and not environment.included:
         pins = world.snapshots
@@ -173,10 +184,11 @@ def generate(
     return generation
 
 
-def is_strict(world: World) -> bool:
-    """Whether references are strict, as module.json's `velocity: {"strict": ...}` says; strict by default."""
+def strictness(world: World) -> bool | None:
+    """Whether references are strict, as module.json's `velocity: {"strict": ...}` says; None when it says nothing."""
     settings = world.snapshot.settings.get("velocity")
-    return not (isinstance(settings, Mapping) and settings.get("strict") is False)
+    chosen = settings.get("strict") if isinstance(settings, Mapping) else None
+    return chosen if isinstance(chosen, bool) else None
 
 
 class _Generator:
@@ -190,6 +202,8 @@ class _Generator:
         self.folders: dict[str, _Job] = {}  # that files with a `directory` need
         self.data: dict[str, bytes] = {}
         self.actions: dict[tuple[str, str, str], GeneratedAction] = {}
+        self.acting: dict[tuple[str, str], InstanceView] = {}  # instances with actions, or where one failed
+        self.circles: set[tuple[str, str, str]] = set()  # attributes of circles that were reported
         self.problems: list[Problem] = list(environment.problems)
         self.renders: dict[RenderKey, _Rendered] = {}
         self.replay = _Replay(environment, evaluator)
@@ -202,6 +216,8 @@ class _Generator:
                 self.problems.append(Problem(source, None, None, "generation_too_slow", message))
                 break
             self._write(job)
+        else:
+            self._check_exports()
         self.cache.entries = self.renders
         files = tuple(self.files[path] for path in sorted(self.files))
         rendered = RenderedEnvironment(content_digest(files), self.environment.directory, files)
@@ -258,6 +274,8 @@ class _Generator:
             return  # reported when the module was loaded
         made = self._content(job)
         if made is None:
+            if job.slot.file.executable and job.slot.file.save_with in INSTANCE_SCOPES:
+                self.acting[job.container.id, job.instance.id] = job.instance
             return
         content, control = made
         if is_true(control.get("skip_file_creation")):
@@ -273,7 +291,7 @@ class _Generator:
         self.origin[job.path] = job
         self.folders.update((folder, job) for folder in job.folders if folder not in self.folders)
         self.files[job.path] = RenderedFile(job.path, content, executable)
-        if executable and job.slot.file.save_with in {"CURRENT INSTANCE", "EVERY INSTANCE"}:
+        if executable and job.slot.file.save_with in INSTANCE_SCOPES:
             self._add_action(job, control)
 
     def _in_the_way(self, job: _Job) -> _Job | None:
@@ -288,6 +306,7 @@ class _Generator:
         caption = str(control.get("menu_caption") or file.menu_caption or file.filename)
         label = str(control.get("action_instance_label") or job.instance.label)
         key = (job.container.id, job.instance.id, file.filename)
+        self.acting[key[:2]] = job.instance
         self.actions[key] = GeneratedAction(*key, job.path, caption, label, job.slot, job.owner.packet.path)
 
     def _content(self, job: _Job) -> tuple[bytes, Mapping[str, object]] | None:
@@ -326,32 +345,48 @@ class _Generator:
         reads = Reads()
         context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
         template = compile_once(source, job.slot.file.filename)
-        result = template.render(context, strict=self.evaluator.strict)
-        control = {name: result.variables[name] for name in CONTROL_VARIABLES if name in result.variables}
-        return _Rendered(source, self.evaluator.strict, tuple(reads.trace), result.text.encode(), control)
+        result = template.render(context, strict=self.evaluator.strict, limits=self.evaluator.limits)
+        control = {name: result.assigned[name] for name in CONTROL_VARIABLES if name in result.assigned}
+        content = result.text.encode(errors="replace")  # half of a character, as substring() can give, becomes `?`
+        return _Rendered(source, self.evaluator.strict, tuple(reads.trace), content, control)
+
+    def _check_exports(self) -> None:
+        """Report the attributes that do not render and that no file read: actions get them as variables."""
+        checked: set[tuple[str, str, str]] = set()
+        for view in self.acting.values():
+            for name, owner in self.evaluator.owners_of_exports(view).items():
+                key = (owner.container.id, owner.id, name)
+                if key in checked or key in self.circles:
+                    continue
+                checked.add(key)
+                try:
+                    self.evaluator.own(owner, name)
+                except AttributeFailed as error:
+                    self._failed(innermost(error) or error)
 
     def _template_problem(self, job: _Job, error: velocity.VelocityError) -> None:
         """Report where it really is: in the file, or in the attribute that the file read."""
-        inner: BaseException | None = error
-        failed: AttributeFailed | None = None
-        while inner is not None:
-            if isinstance(inner, AttributeFailed):
-                failed = inner
-            inner = inner.__cause__
+        failed = innermost(error)
         if failed is None:
             entry = job.slot.entry
             path = entry.path if entry else job.path
-            problem = job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column)
+            self._add(job.instance.problem(path, "template_failed", str(error), line=error.line, column=error.column))
         else:
-            cause = failed.cause
-            problem = failed.view.problem(
-                failed.view.source_file,
-                "template_failed",
-                str(cause),
-                line=cause.line,
-                column=cause.column,
-                attribute=failed.name,
-            )
+            self._failed(failed)
+
+    def _failed(self, failed: AttributeFailed) -> None:
+        """Report an attribute's value that does not render; a circle of attributes once."""
+        cause, view = failed.cause, failed.view
+        if isinstance(cause.__cause__, AttributeCircle):
+            if cause.__cause__.steps <= self.circles:
+                return
+            self.circles |= cause.__cause__.steps
+        place, message = view.source_file, str(cause)
+        self._add(
+            view.problem(place, "template_failed", message, line=cause.line, column=cause.column, attribute=failed.name)
+        )
+
+    def _add(self, problem: Problem) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -366,6 +401,17 @@ class _Generator:
     ) -> None:
         path = job.slot.entry.path if job.slot.entry else job.path
         self.problems.append(job.instance.problem(path, code, message, line=line, severity=severity))
+
+
+def innermost(error: BaseException) -> AttributeFailed | None:
+    """Give the attribute where an error began, if it was one."""
+    found: AttributeFailed | None = None
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, AttributeFailed):
+            found = inner
+        inner = inner.__cause__
+    return found
 
 
 class _Replay:

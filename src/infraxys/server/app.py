@@ -35,8 +35,8 @@ from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, Request
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
-# What any route answers before it is asked.
-EDGE = {str(status): answer for status, answer in responses(400, 413, 421, 429).items()}
+# Of any route, before it is asked: a parameter with NUL, too much, the name of another host, too many requests.
+BEFORE = {str(status): answer for status, answer in responses(400, 413, 421, 429).items()}
 
 
 class Running(Protocol):
@@ -129,7 +129,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name, path in document["paths"].items():
             for method, operation in path.items():
                 document_permission(operation, needs[name, method])
-                operation["responses"] = {**EDGE, **operation["responses"]}
+                operation["responses"] = {**BEFORE, **operation["responses"]}
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
                 if "application/json" in validation.get("content", {}):
@@ -137,10 +137,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
         share_definitions(document["paths"], components["schemas"])
+        add_examples(document)
         for schema in components["schemas"].values():
             for example in schema.get("examples", ()):  # FastAPI has left out what is null in them
                 example.update({member: None for member in schema.get("required", ()) if member not in example})
-        add_examples(document)
         app.openapi_schema = document
     return app.openapi_schema
 

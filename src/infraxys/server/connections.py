@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
-        body = json.dumps(problem.body("/")).encode()
+        body = json.dumps(problem.body("")).encode()
         headers = (
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", str(len(body)).encode()),
@@ -107,6 +107,6 @@ class Connection(HttpToolsProtocol):
             NO_STORE,
             *SECURITY_HEADERS,
         )
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
         self.transport.close()

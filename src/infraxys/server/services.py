@@ -131,7 +131,7 @@ class Services:
             allow_private=settings.allows_private_hosts,
             timeout=settings.git_timeout,
         )
-        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in)
+        self.catalog = Catalog(self.store.snapshot, self.store.branch_of, self._included_in, settings.template_rules)
         self.modules = Modules(self.database, self.store, self.catalog.set_heads, edits=settings.edits)
         self.instances = Instances(self.catalog, self.modules)
         await asyncio.to_thread(self._make_variables)

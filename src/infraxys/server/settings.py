@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.limit_options import LimitOptions
 from infraxys.server.secret_options import SecretOptions
+from infraxys.server.template_options import TemplateOptions
 
 SCHEMES = ("https", "ssh", "http", "file")
 
@@ -29,7 +30,7 @@ def default_slots() -> int:
     return max(16, 8 * (os.cpu_count() or 1))
 
 
-class Settings(OpenIdOptions, SecretOptions, LimitOptions):
+class Settings(OpenIdOptions, SecretOptions, LimitOptions, TemplateOptions):
     """What an installation can choose. Documented in docs/operate/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="INFRAXYS_", frozen=True, extra="forbid")

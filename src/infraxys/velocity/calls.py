@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from infraxys.velocity.errors import VelocityError, close_names
+from infraxys.velocity.errors import VelocityError
 from infraxys.velocity.methods import find_method, known_members
 from infraxys.velocity.objects import host_function
-from infraxys.velocity.values import type_name
+from infraxys.velocity.values import a_type, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,14 +62,14 @@ class Method:
             return result
         if self.compiler.strict:
             types = ", ".join(type_name(argument) for argument in given)
-            known = close_names(self.name, known_members(value))
-            message = f"A {type_name(value)} does not contain method {self.name}({types})"
-            self.compiler.fail(VelocityError(message, snippet=f".{self.name}", suggestions=known), self.offset)
+            message = f"{a_type(value, capital=True)} does not contain method {self.name}({types})"
+            error = VelocityError(message, snippet=f".{self.name}").among(self.name, known_members(value))
+            self.compiler.fail(error, self.offset)
         return None
 
     def failed(self, error: Exception, value: object) -> NoReturn:
         """Raise on what the method raised."""
-        self.compiler.reraise(error, f"Method '{self.name}' of a {type_name(value)}", self.offset)
+        self.compiler.reraise(error, f"Method '{self.name}' of {a_type(value)}", self.offset)
 
 
 def call_of(method: Method, arguments: list[Evaluate]) -> Apply:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from infraxys.velocity.errors import LimitError, ResourceError, VelocityError, close_names
+from infraxys.velocity.errors import LimitError, ResourceError, VelocityError
 from infraxys.velocity.loops import loop_of
 from infraxys.velocity.nodes import (
+    Argument,
     Block,
     Define,
     Expression,
@@ -31,7 +32,7 @@ from infraxys.velocity.objects import Loop
 from infraxys.velocity.parser import parse
 from infraxys.velocity.references import ValueCompiler
 from infraxys.velocity.runtime import Break, MacroScope, Stop
-from infraxys.velocity.values import to_text, type_name
+from infraxys.velocity.values import a_type, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,28 +86,26 @@ class Deferred:
         self.depth = 0
 
     def toString(self) -> str:  # noqa: N802 - the name that templates use
-        """Render the block in the scope where it was written."""
-        runtime = self.runtime
+        """Render the block into a string, in the scope where it was written."""
+        before = self.runtime.enter(self.scope)
+        try:
+            return self.runtime.captured(self.render)
+        finally:
+            self.runtime.enter(before)
+
+    def render(self, runtime: Runtime) -> None:
+        """Render the block to the output, in the scope where it is used; #break in it ends just the block."""
         if self.depth >= runtime.budget.limits.macro_depth:
             raise LimitError(f"A block uses itself more than {self.depth} levels deep")
         runtime.budget.spend(self.weight)
         self.depth += 1
         try:
-            return str(runtime.within(self.scope, self.text))
-        finally:
-            self.depth -= 1
-
-    def text(self, runtime: Runtime) -> str:
-        """Render the block in the current scope."""
-        return runtime.captured(self.stoppable)
-
-    def stoppable(self, runtime: Runtime) -> None:
-        """Render; #break in the block ends just the block."""
-        try:
             self.body(runtime)
         except Break as stop:
             if stop.scope is not None:
                 raise
+        finally:
+            self.depth -= 1
 
 
 class BlockCompiler(ValueCompiler):
@@ -211,10 +210,13 @@ class BlockCompiler(ValueCompiler):
         return run
 
     def shown(self, rt: Runtime, value: object, node: Reference) -> str:
-        """Return the text of a value."""
+        """Return the text of a value; a block writes its text itself, so that it stays when it ends with #stop."""
         if type(value) is int:
             return str(value)
         try:
+            if type(value) is Deferred and value.runtime is rt:
+                value.render(rt)
+                return ""
             return to_text(value, rt.budget)
         except Exception as error:  # noqa: BLE001 - reraised with its place
             self.reraise(error, f"The text of {node.text}", node.offset)
@@ -258,7 +260,9 @@ class BlockCompiler(ValueCompiler):
 
         def halved(rt: Runtime) -> None:
             found = value(rt)
-            rt.write(half + half + null(rt) if found is None else half + self.shown(rt, found, node))
+            # As in the original, a block writes itself and nothing before it.
+            prefix = half + half if found is None else "" if type(found) is Deferred else half
+            rt.write(prefix + (null(rt) if found is None else self.shown(rt, found, node)))
 
         return halved
 
@@ -268,7 +272,7 @@ class BlockCompiler(ValueCompiler):
         """Compile #set; null leaves the variable as it is, in strict mode it sets null."""
         value = self.operand(node.value, inside_if=node.inside_if)
         assign, offset, strict = self.assign(node.target), node.offset, self.strict
-        name = node.target.root if not node.target.steps else None
+        name = node.target.name if not node.target.steps else None
 
         def run(rt: Runtime) -> None:
             try:
@@ -307,7 +311,7 @@ class BlockCompiler(ValueCompiler):
     def macro_call(self, node: MacroCall) -> Render:
         """Compile `#name(...)`: which macro it is, if any, shows when it is rendered."""
         name, offset, weight = node.name, node.offset, node.weight
-        arguments = tuple((self.argument(argument.value), argument.text) for argument in node.arguments)
+        arguments = tuple((self.argument(argument.value), literal_text(argument)) for argument in node.arguments)
         body = self.block(node.body) if node.body is not None else None
 
         def run(rt: Runtime) -> None:
@@ -323,6 +327,8 @@ class BlockCompiler(ValueCompiler):
                 )
             scope = MacroScope(rt, rt.scope, dict(zip(macro.parameters, arguments, strict=False)))
             if body is not None:
+                if len(arguments) < len(macro.parameters):
+                    scope.declare(macro.parameters[len(arguments)])
                 scope.locals[BODY_CONTENT] = Deferred(rt, body, weight)
             before = rt.enter(scope)
             rt.macro_depth += 1
@@ -366,9 +372,9 @@ class BlockCompiler(ValueCompiler):
         """Write `#name(...)` as the text that it is; in strict mode parentheses make it an error."""
         if self.strict and node.parenthesised:
             self.refuse_words(node)
-            known = close_names(node.name, rt.macros, "#")
-            error = VelocityError(f"Macro '#{node.name}' is not defined", snippet=node.text, suggestions=known)
-            error.hint = "" if known else f"a comment '#{node.name}(' needs #[[ ]]# around it or a blank behind the #"
+            error = VelocityError(f"Macro '#{node.name}' is not defined", snippet=node.text)
+            if not error.among(node.name, rt.macros, "#").suggestions:
+                error.hint = f"a comment '#{node.name}(' needs #[[ ]]# around it or a blank behind the #"
             self.fail(error, node.offset)
         rt.write(node.text)
 
@@ -393,8 +399,7 @@ class BlockCompiler(ValueCompiler):
         """Return the text of a file of the render."""
         text = rt.files.get(name)
         if text is None:
-            known = close_names(name, rt.files)
-            self.fail(ResourceError(f"#{word} does not find the file {name!r}", suggestions=known), offset)
+            self.fail(ResourceError(f"#{word} does not find the file {name!r}").among(name, rt.files), offset)
         return text
 
     def nested(self, rt: Runtime, key: str, name: str, text: str, offset: int) -> None:
@@ -436,22 +441,31 @@ class BlockCompiler(ValueCompiler):
         values, offset = [self.value(argument) for argument in node.arguments], node.offset
 
         def run(rt: Runtime) -> None:
-            for value in values:
+            for number, value in enumerate(values):
                 found = value(rt)
-                if found is not None:
+                if found is None:
+                    rt.write(f"<!-- include error : error with arg {number} please see log. see error log -->")
+                else:
                     rt.write(self.file(rt, to_text(found, rt.budget), "include", offset))
 
         return run
 
     def evaluate(self, node: EvaluateNode) -> Render:
-        """Compile #evaluate."""
+        """Compile #evaluate; #stop and #break in its text end just that text."""
         value, offset, name = self.value(node.argument), node.offset, f"{self.source.name} #evaluate"
 
         def run(rt: Runtime) -> None:
             found = value(rt)
-            if found is not None:
-                text = to_text(found, rt.budget)
+            if found is None:
+                return
+            text = to_text(found, rt.budget)
+            try:
                 self.nested(rt, "evaluate:" + text, name, text, offset)
+            except Stop:
+                return
+            except Break as stop:
+                if stop.scope is not None:
+                    raise
 
         return run
 
@@ -464,10 +478,16 @@ class BlockCompiler(ValueCompiler):
         def run(rt: Runtime) -> None:
             loop = value(rt)
             if not isinstance(loop, Loop):
-                self.fail(VelocityError(f"#break takes a loop like $foreach, not a {type_name(loop)}"), offset)
+                self.fail(VelocityError(f"#break takes a loop like $foreach, not {a_type(loop)}"), offset)
             raise Break(loop)
 
         return run
+
+
+def literal_text(argument: Argument) -> str:
+    """Return what an escaped or null parameter shows instead of its name: nothing else for numbers and booleans."""
+    plain = isinstance(argument.value, Literal) and not isinstance(argument.value.value, str)
+    return "" if plain else argument.text
 
 
 def if_else(test: Evaluate, then: Render, otherwise: Render | None) -> Render:

@@ -37,6 +37,7 @@ MAX_DIGITS = 1000
 
 REFERENCE = re.compile(r"(\\*)\$(\\+(?=!))?(!)?(\{)?([A-Za-z_][A-Za-z0-9_-]*)?")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+CALL = re.compile(r"\((?!#|\.[A-Za-z]|\Z)")  # a parenthesis that no argument can follow is text
 WORD = re.compile(r"[A-Za-z_@][A-Za-z0-9_@]*")
 SPACE = re.compile(r"[ \t\r\n]*")
 # An integer before `..` stays an integer; otherwise the longest match wins.
@@ -373,7 +374,7 @@ class ExpressionParser:
                 name = match.group() if match else ""
                 offset = self.at + 1
                 self.at = offset + len(name)
-                if self.peek() == "(":
+                if CALL.match(text, self.at):
                     steps.append(Call(name, self.arguments(), offset))
                 else:
                     self.check_name(name, offset)

@@ -25,8 +25,8 @@ KNOWN = DIRECTIVES | {"if", "elseif", "set", "else", "end"}
 def lint(text: str, name: str = "template") -> list[Finding]:
     """Return (line, column, message) for each suspicious place, in the order of the text.
 
-    The places are shell expansions like `${NAME:-x}`, `$name{` and comments like `#word(` outside of `#[[ ]]#`, and the
-    first place where the text is no template, if there is one.
+    The places are shell expansions like `${NAME:-x}`, `$name{` and comments like `#word(` outside of `#[[ ]]#`, braces
+    around a name that is set, and the first place where the text is no template, if there is one.
     """
     source = Source(name, text)
     # Raw blocks and comments keep their length, so that offsets stay true.
@@ -48,9 +48,11 @@ def lint(text: str, name: str = "template") -> list[Finding]:
             found.append((match.start(), message))
     warnings = [(*source.position(offset), message) for offset, message in sorted(found)]
     try:
-        parse(text, name)
+        names = _Names(parse(text, name))
     except VelocityParseError as error:
         warnings.append((error.line or 1, error.column or 1, error.message))
+    else:
+        warnings += names.odd
     return sorted(warnings, key=lambda warning: warning[:2])
 
 
@@ -59,42 +61,49 @@ def free_names(text: str, name: str = "template") -> dict[str, tuple[int, int]]:
 
     Raises VelocityParseError.
     """
-    tree = parse(text, name)
-    found = _Names()
-    found.walk(tree.body, tree.source)
-    for macro in tree.macros.values():
-        found.known.update(macro.parameters)
-        found.walk(macro.body, macro.source)
+    found = _Names(parse(text, name))
     places = sorted(found.used.items(), key=lambda item: item[1])
     return {root: place for root, place in places if root not in found.known}
 
 
 class _Names:
-    """The variables of a template: those it reads, where first, and those it sets."""
+    """The variables of a template: those it reads, where first, those it sets, and where it does so by an odd name."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: nodes.Tree) -> None:
         self.used: dict[str, tuple[int, int]] = {}
         self.known = {"foreach", "velocityCount", "velocityHasNext", "bodyContent"}
+        self.odd: list[Finding] = []
+        self._walk(tree.body, tree.source)
+        for macro in tree.macros.values():
+            self.known.update(macro.parameters)
+            self._walk(macro.body, macro.source)
 
-    def walk(self, item: object, source: Source) -> None:
-        """Go through a part of a tree."""
-        if isinstance(item, tuple):
-            for part in item:
-                self.walk(part, source)
-        elif isinstance(item, nodes.Set) and not item.target.steps:
-            self.known.add(item.target.root)
-            self.walk(item.value, source)
-        elif is_dataclass(item):
-            self._note(item, source)
-            inside = item.source if isinstance(item, nodes.Interpolated) else source
-            for part in fields(item):
-                if part.name != "source":
-                    self.walk(getattr(item, part.name), inside)
+    def _walk(self, top: object, source: Source) -> None:
+        """Go through a part of a tree; without recursion, since a long sum is a deep tree."""
+        waiting = [(top, source)]
+        while waiting:
+            item, inside = waiting.pop()
+            if isinstance(item, tuple):
+                waiting += [(part, inside) for part in reversed(item)]
+            elif is_dataclass(item):
+                self._note(item, inside)
+                inner = item.source if isinstance(item, nodes.Interpolated) else inside
+                skipped = {"source", "target"} if isinstance(item, nodes.Set) and not item.target.steps else {"source"}
+                parts = [getattr(item, part.name) for part in fields(item) if part.name not in skipped]
+                waiting += [(part, inner) for part in reversed(parts)]
 
     def _note(self, item: object, source: Source) -> None:
         if isinstance(item, nodes.Foreach):
             self.known.add(item.variable)
         elif isinstance(item, nodes.Define):
             self.known.add(item.name)
-        elif isinstance(item, nodes.Reference):
-            self.used.setdefault(item.root, source.position(item.offset))
+        elif isinstance(item, nodes.Set) and not item.target.steps:
+            self._set(item.target, source)
+        elif isinstance(item, nodes.Reference) and item.root not in self.used:
+            self.used[item.root] = source.position(item.offset)
+
+    def _set(self, target: nodes.Reference, source: Source) -> None:
+        self.known.add(target.name)
+        if target.name != target.root:
+            message = f"#set({target.text} = ...) sets another variable than ${target.root}: write ${target.root}"
+            self.odd.append((*source.position(target.offset), message))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from infraxys.velocity import patterns
-from infraxys.velocity.objects import Entry, Items, capital, host_function, host_property, is_host
-from infraxys.velocity.values import equal_objects, to_text
+from infraxys.velocity.objects import Array, Entry, Items, View, capital, host_function, host_property, is_host
+from infraxys.velocity.values import a_type, equal_objects, joined, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,11 @@ def within(index: int, length: int) -> int:
     return index
 
 
+def incomparable(_budget: Budget, value: object, other: object) -> int:
+    """Refuse to compare values of two types."""
+    raise JavaError(f"{a_type(value)} cannot be compared to {a_type(other)}")
+
+
 def int32(value: int) -> int:
     """Wrap an integer to 32 bits."""
     return (value + 2**31) % 2**32 - 2**31
@@ -62,12 +67,42 @@ def int32(value: int) -> int:
 # -- strings ----------------------------------------------------------------------------------------------------------
 
 
-def substring(_budget: Budget, text: str, start: int, end: int | None = None) -> str:
+def units(budget: Budget, text: str) -> str:
+    """Return a string with one character for each of Java's: those beyond U+FFFF count as two, a surrogate pair."""
+    if text.isascii():
+        return text
+    budget.spend(len(text) // 16)
+    if max(text) <= "\uffff":
+        return text
+    return "".join(map(chr, struct.unpack(f">{utf16_length(text)}H", text.encode("utf-16-be", "surrogatepass"))))
+
+
+def utf16_length(text: str) -> int:
+    """Return the length of a string as Java counts it."""
+    return len(text.encode("utf-16-be", "surrogatepass")) // 2
+
+
+def length(budget: Budget, text: str) -> int:
+    """Return the length of a string."""
+    if text.isascii():
+        return len(text)
+    budget.spend(len(text) // 64)
+    return utf16_length(text)
+
+
+def substring(budget: Budget, text: str, start: int, end: int | None = None) -> str:
     """Cut a string; the bounds must be inside."""
+    text = units(budget, text)
     end = len(text) if end is None else end
     if not 0 <= start <= end <= len(text):
         raise JavaError(f"from {start} to {end} is out of range, the length is {len(text)}")
-    return text[start:end]
+    return joined(text[start:end])
+
+
+def char_at(budget: Budget, text: str, index: int) -> str:
+    """Return one character."""
+    text = units(budget, text)
+    return text[within(index, len(text))]
 
 
 def java_trim(_budget: Budget, text: str) -> str:
@@ -75,16 +110,16 @@ def java_trim(_budget: Budget, text: str) -> str:
     return text.strip("".join(map(chr, range(33))))
 
 
-def index_of(_budget: Budget, text: str, wanted: str | int | None, start: int = 0) -> int:
+def index_of(budget: Budget, text: str, wanted: str | int | None, start: int = 0) -> int:
     """Find a string or a character code."""
-    wanted = code_text(wanted)
+    text, wanted = units(budget, text), units(budget, code_text(wanted))
     start = max(start, 0)
     return text.find(wanted, start) if start <= len(text) else (-1 if wanted else len(text))
 
 
-def last_index_of(_budget: Budget, text: str, wanted: str | int | None, start: int | None = None) -> int:
+def last_index_of(budget: Budget, text: str, wanted: str | int | None, start: int | None = None) -> int:
     """Find the last place of a string or a character code."""
-    wanted = code_text(wanted)
+    text, wanted = units(budget, text), units(budget, code_text(wanted))
     if start is None:
         return text.rfind(wanted)
     return -1 if start < 0 else text.rfind(wanted, 0, start + len(wanted))
@@ -99,37 +134,57 @@ def code_text(wanted: str | int | None) -> str:
 
 def compare_strings(budget: Budget, text: str, other: str | None) -> int:
     """Compare as Java: the difference of the first unequal characters or of the lengths."""
-    budget.spend(min(len(text), len(needed(other))) // 16)
-    for one, two in zip(text, needed(other), strict=False):
+    text, other = units(budget, text), units(budget, needed(other))
+    budget.spend(min(len(text), len(other)) // 16)
+    for one, two in zip(text, other, strict=False):
         if one != two:
             return ord(one) - ord(two)
-    return len(text) - len(needed(other))
+    return len(text) - len(other)
+
+
+def folded(budget: Budget, text: str) -> str:
+    """Return what Java compares when case does not count: the lower case of the upper case of each character."""
+    if text.isascii():
+        return text.lower()
+    budget.spend(len(text) // 16)
+    lower = text.upper().lower()
+    return lower if len(lower) == len(text) else "".join(map(folded_char, text))
+
+
+def folded_char(char: str) -> str:
+    """Fold one character; where Python gives several, as for a dotted I, Java has but one."""
+    upper = char.upper()
+    return (upper if len(upper) == 1 else char).lower()[0]
+
+
+def equals_ignore_case(budget: Budget, text: str, other: str | None) -> bool:
+    """Compare without regard to case."""
+    return other is not None and len(text) == len(other) and folded(budget, text) == folded(budget, other)
 
 
 def string_hash(budget: Budget, text: str) -> int:
     """Return Java's hash code of a string."""
     budget.spend(len(text) // 16)
-    data = text.encode("utf-16-be", "surrogatepass")
     result = 0
-    for (unit,) in struct.iter_unpack(">H", data):
-        result = (result * 31 + unit) & 0xFFFFFFFF
+    for unit in units(budget, text):
+        result = (result * 31 + ord(unit)) & 0xFFFFFFFF
     return int32(result)
 
 
-def split(budget: Budget, text: str, pattern: str | None, limit: int = 0) -> list[str]:
+def split(budget: Budget, text: str, pattern: str | None, limit: int = 0) -> Array:
     """Split by a pattern."""
     parts = patterns.split(text, needed(pattern), limit, budget)
     budget.spend(len(parts))
-    return parts
+    return Array(parts)
 
 
 STRING: dict[str, tuple[Overload, ...]] = {
-    "length": (("", lambda _b, s: len(s)),),
+    "length": (("", length),),
     "isEmpty": (("", lambda _b, s: not s),),
     "trim": (("", java_trim),),
     "strip": (("", lambda _b, s: s.strip()),),
     "substring": (("I", substring), ("II", substring)),
-    "charAt": (("I", lambda _b, s, i: s[within(i, len(s))]),),
+    "charAt": (("I", char_at),),
     "contains": (("S", lambda _b, s, x: needed(x) in s),),
     "startsWith": (
         ("S", lambda _b, s, x: s.startswith(needed(x))),
@@ -137,17 +192,17 @@ STRING: dict[str, tuple[Overload, ...]] = {
     ),
     "endsWith": (("S", lambda _b, s, x: s.endswith(needed(x))),),
     "equals": (("O", lambda _b, s, x: isinstance(x, str) and s == x),),
-    "equalsIgnoreCase": (("S", lambda _b, s, x: x is not None and s.lower() == x.lower()),),
+    "equalsIgnoreCase": (("S", equals_ignore_case),),
     "indexOf": (("S", index_of), ("I", index_of), ("SI", index_of), ("II", index_of)),
     "lastIndexOf": (("S", last_index_of), ("I", last_index_of), ("SI", last_index_of), ("II", last_index_of)),
     "replace": (("SS", lambda b, s, x, y: patterns.replace_text(s, needed(x), needed(y), b)),),
-    "replaceAll": (("SS", lambda b, s, x, y: patterns.replace(s, needed(x), needed(y), b)),),
+    "replaceAll": (("SS", lambda b, s, x, y: patterns.replace(s, needed(x), y, b)),),
     "replaceFirst": (("SS", lambda b, s, x, y: patterns.replace(s, needed(x), needed(y), b, once=True)),),
     "matches": (("S", lambda b, s, x: patterns.matches(s, needed(x), b)),),
     "split": (("S", split), ("SI", split)),
     "concat": (("S", lambda b, s, x: b.made(s + needed(x))),),
-    "compareTo": (("S", compare_strings),),
-    "compareToIgnoreCase": (("S", lambda b, s, x: compare_strings(b, s.lower(), needed(x).lower())),),
+    "compareTo": (("S", compare_strings), ("O", incomparable)),
+    "compareToIgnoreCase": (("S", lambda b, s, x: compare_strings(b, folded(b, s), folded(b, needed(x)))),),
     "toUpperCase": (("", lambda b, s: b.made(s.upper())),),
     "toLowerCase": (("", lambda b, s: b.made(s.lower())),),
     "toString": (("", lambda _b, s: s),),
@@ -224,7 +279,7 @@ def cleared(_budget: Budget, items: list[object] | dict[object, object]) -> str:
 
 
 def list_hash(budget: Budget, items: list[object]) -> int:
-    """Return Java's hash code of a list of plain values."""
+    """Return Java's hash code of a list."""
     result = 1
     for item in items:
         budget.spend(1)
@@ -232,15 +287,29 @@ def list_hash(budget: Budget, items: list[object]) -> int:
     return result
 
 
+def map_hash(budget: Budget, entries: dict[object, object]) -> int:
+    """Return Java's hash code of a map."""
+    budget.spend(len(entries))
+    return int32(sum(value_hash(budget, key) ^ value_hash(budget, value) for key, value in entries.items()))
+
+
 def value_hash(budget: Budget, value: object) -> int:
-    """Return Java's hash code of a plain value; nested lists and maps have none here."""
-    if isinstance(value, str):
-        return string_hash(budget, value)
-    if isinstance(value, bool):
-        return 1231 if value else 1237
-    if isinstance(value, int):
-        return int_hash(budget, value)
+    """Return Java's hash code of a value inside a list or map; an object of the host has none."""
+    for overload in table_of(type(value)).get("hashCode", ()):
+        return int(overload[1](budget, value))
     return 0
+
+
+def fixed(_budget: Budget, _items: list[object], *_arguments: object) -> NoReturn:
+    """Refuse to change the length of an array."""
+    raise JavaError("the parts of a split string cannot become more or fewer; copy them into a list first")
+
+
+def fixed_remove(budget: Budget, items: list[object], wanted: object) -> bool:
+    """Refuse to remove an item that is there."""
+    if list_index_of(budget, items, wanted) >= 0:
+        fixed(budget, items)
+    return False
 
 
 LIST_READ: dict[str, tuple[Overload, ...]] = {
@@ -263,6 +332,13 @@ LIST: dict[str, tuple[Overload, ...]] = LIST_READ | {
     "remove": (("I", lambda _b, v, i: v.pop(within(i, len(v)))), ("O", list_remove)),
     "clear": (("", cleared),),
 }
+ARRAY: dict[str, tuple[Overload, ...]] = LIST | {
+    "add": (("O", fixed), ("IO", fixed)),
+    "addAll": (("L", fixed), ("IL", fixed)),
+    "remove": (("I", fixed), ("O", fixed_remove)),
+    "clear": (("", fixed),),
+}
+VIEW = {name: LIST[name] for name in ("size", "isEmpty", "contains", "iterator", "equals", "toString")}
 
 
 # -- maps -------------------------------------------------------------------------------------------------------------
@@ -293,15 +369,26 @@ def map_put_all(budget: Budget, entries: dict[object, object], more: dict[object
     return ""
 
 
-def listed(budget: Budget, items: list[object]) -> list[object]:
-    """Count the items of a new list."""
-    budget.spend(len(items))
-    return items
+def key_set(budget: Budget, entries: dict[object, object]) -> View:
+    """Return the keys."""
+    budget.spend(len(entries))
+    return View(entries, entries, lambda key: key)
 
 
-def entry_set(budget: Budget, entries: dict[object, object]) -> list[object]:
+def values(budget: Budget, entries: dict[object, object]) -> View:
+    """Return the values."""
+    budget.spend(len(entries))
+    return View(entries, entries.values())
+
+
+def entry_set(budget: Budget, entries: dict[object, object]) -> View:
     """Return the entries."""
-    return listed(budget, [Entry(key, value, lambda item: to_text(item, budget)) for key, value in entries.items()])
+
+    def entry(key: object) -> Entry:
+        return Entry(entries, key, lambda item: to_text(item, budget))
+
+    budget.spend(len(entries))
+    return View(entries, map(entry, entries), entry)
 
 
 MAP: dict[str, tuple[Overload, ...]] = {
@@ -314,12 +401,13 @@ MAP: dict[str, tuple[Overload, ...]] = {
     "containsValue": (("O", lambda b, m, v: list_index_of(b, list(m.values()), v) >= 0),),
     "remove": (("O", lambda _b, m, k: m.pop(k, None) if can_be_key(k) else None),),
     "clear": (("", cleared),),
-    "keySet": (("", lambda b, m: listed(b, list(m))),),
-    "values": (("", lambda b, m: listed(b, list(m.values()))),),
+    "keySet": (("", key_set),),
+    "values": (("", values),),
     "entrySet": (("", entry_set),),
     "getOrDefault": (("OO", lambda _b, m, k, d: m.get(k, d) if can_be_key(k) else d),),
     "equals": (("O", lambda b, m, x: equal_objects(m, x, b)),),
     "toString": (("", lambda b, m: to_text(m, b)),),
+    "hashCode": (("", map_hash),),
 }
 
 
@@ -356,7 +444,7 @@ NUMBER: dict[str, tuple[Overload, ...]] = {
     "intValue": (("", to_integer),),
     "longValue": (("", lambda b, n: to_integer(b, n, 64)),),
     "doubleValue": (("", lambda _b, n: float(n)),),
-    "compareTo": (("N", compare_values),),
+    "compareTo": (("N", compare_values), ("O", incomparable)),
     "equals": (("O", lambda b, n, x: equal_objects(n, x, b)),),
     "toString": (("", lambda b, n: to_text(n, b)),),
     "hashCode": (("", lambda b, n: int_hash(b, n) if isinstance(n, int) else float_hash(n)),),
@@ -371,7 +459,7 @@ def float_hash(value: float) -> int:
 
 BOOLEAN: dict[str, tuple[Overload, ...]] = {
     "booleanValue": (("", lambda _b, x: x),),
-    "compareTo": (("B", lambda _b, x, y: x - y),),
+    "compareTo": (("B", lambda _b, x, y: x - y), ("O", incomparable)),
     "equals": (("O", lambda _b, x, y: x is y),),
     "toString": (("", lambda b, x: to_text(x, b)),),
     "hashCode": (("", lambda _b, x: 1231 if x else 1237),),
@@ -379,6 +467,8 @@ BOOLEAN: dict[str, tuple[Overload, ...]] = {
 
 TABLES: dict[type, dict[str, tuple[Overload, ...]]] = {
     str: STRING,
+    Array: ARRAY,
+    View: VIEW,
     list: LIST,
     tuple: LIST_READ,
     dict: MAP,

@@ -55,6 +55,11 @@ class Reference:
     quiet: bool = False
     backslashes: int = 0
 
+    @property
+    def name(self) -> str:
+        """What #set, #define and #macro call the variable: as in the original, `${x}` names another one than `$x`."""
+        return self.text[1:] if not self.steps else self.root
+
 
 @dataclass(frozen=True, slots=True)
 class Literal:

@@ -11,7 +11,7 @@ A class of the host names the methods that templates may call, with their Java-l
 
 Members are looked up on the type, by these names, and nowhere else. `$x.name` is getName() or getname(), then
 get("name"), then isName() if that returns a boolean. A wrong number of arguments is an unknown method. A host without
-toString() shows as the name of its type.
+toString() shows as the name of its type. VTL_NAME is what messages call a value of the class, else the class's name.
 
 A host that wants the live variables of the render (to read what a template has #set) defines `vtl_bind(self, scope)`:
 when a template first reads it from the context, the engine calls it with a `LiveScope` and uses the object that it
@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
     from infraxys.velocity.limits import Budget
 
@@ -131,15 +131,33 @@ def host_text(value: object, _budget: Budget) -> str:
     return result if isinstance(result, str) else type(value).__name__
 
 
+class Array(list[object]):
+    """What split() gives: a list that cannot grow or shrink."""
+
+
+class View(list[object]):
+    """What keySet(), values() and entrySet() give: it can be looped over and asked, but has no places.
+
+    It is a copy, but for loops: they go through the map as it is then. `item` gives what stands for a key.
+    """
+
+    def __init__(
+        self, entries: dict[object, object], items: Iterable[object], item: Callable[[object], object] | None = None
+    ) -> None:
+        super().__init__(items)
+        self.entries = entries
+        self.item = item or entries.__getitem__
+
+
 class Entry:
-    """An entry of a map."""
+    """An entry of a map, with the value that the map has for the key by then."""
 
     VTL_METHODS: ClassVar[frozenset[str]] = frozenset({"getKey", "getValue", "toString"})
-    __slots__ = ("key", "text", "value")
+    __slots__ = ("entries", "key", "text")
 
-    def __init__(self, key: object, value: object, text: Callable[[object], str]) -> None:
+    def __init__(self, entries: dict[object, object], key: object, text: Callable[[object], str]) -> None:
+        self.entries = entries
         self.key = key
-        self.value = value
         self.text = text
 
     def getKey(self) -> object:  # noqa: N802 - the name that templates use
@@ -148,11 +166,11 @@ class Entry:
 
     def getValue(self) -> object:  # noqa: N802 - the name that templates use
         """Return the value."""
-        return self.value
+        return self.entries.get(self.key)
 
     def toString(self) -> str:  # noqa: N802 - the name that templates use
         """Return `key=value`."""
-        return f"{self.text(self.key)}={self.text(self.value)}"
+        return f"{self.text(self.key)}={self.text(self.getValue())}"
 
 
 class Items:
@@ -176,11 +194,9 @@ class Items:
         self.place += 1
         return self.items[self.place - 1]
 
-    def rest(self) -> Iterator[object]:
-        """Give the items that are left."""
-        while self.place < len(self.items):
-            self.place += 1
-            yield self.items[self.place - 1]
+    def left(self) -> int:
+        """Return how many items next() will still give."""
+        return max(len(self.items) - self.place, 0)
 
 
 class Loop:

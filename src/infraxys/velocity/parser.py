@@ -139,7 +139,7 @@ class Parser(ExpressionParser):
         self.at = text.index("$", start) + 1
         nodes.append(Text(text[start : self.at]))
         if ESCAPED_BANG.match(text, self.at) or (
-            text.startswith("!", self.at) and not text.startswith(("{", "$"), self.at + 1)
+            text.startswith("!", self.at) and not text.startswith(("{", "$", "}", "[", "#"), self.at + 1)
         ):
             self.at += 1
 
@@ -373,7 +373,7 @@ class Parser(ExpressionParser):
         for argument in arguments[1:]:
             if not isinstance(argument.value, Reference) or argument.value.steps:
                 self.fail(f"'{argument.text}' is no parameter of a macro", argument.offset)
-            parameters.append(argument.value.root)
+            parameters.append(argument.value.name)
         body, weight = self.body("macro", start)
         name = arguments[0].text
         self.shared.macros.setdefault(name, MacroDefinition(name, tuple(parameters), body, weight, self.source))
@@ -383,7 +383,7 @@ class Parser(ExpressionParser):
         arguments = self.directive_arguments("define") or []
         if len(arguments) != 1 or not isinstance(arguments[0].value, Reference):
             self.fail("#define is written #define($name)", start)
-        return Define(arguments[0].value.root, *self.body("define", start), start)
+        return Define(arguments[0].value.name, *self.body("define", start), start)
 
     def literal(self, start: int) -> Text:
         """Parse #literal() behind its name; its block is text, but must be well-formed."""

@@ -21,6 +21,7 @@ SMALL = 10_000  # a result of fewer characters fits without counting
 REGEX_SECONDS = 0.25
 
 SPECIAL = frozenset(r"\^$.|?*+()[]{}")
+SPECIAL_REPLACEMENT = frozenset("$\\")
 PLAIN_REPLACEMENT = re.compile(r"[^$\\]+")
 REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}")
 LINE_TERMINATORS = r"[^\n\r\u0085\u2028\u2029]"
@@ -161,9 +162,10 @@ def replace_text(text: str, old: str, new: str, budget: Budget) -> str:
     return budget.made(text.replace(old, new))
 
 
-def replace(text: str, pattern: str, replacement: str, budget: Budget, *, once: bool = False) -> str:
+def replace(text: str, pattern: str, replacement: str | None, budget: Budget, *, once: bool = False) -> str:
     """Replace what a pattern matches."""
-    if plain(pattern) and pattern and not once and "$" not in replacement and "\\" not in replacement:
+    verbatim = replacement is not None and not SPECIAL_REPLACEMENT.intersection(replacement)
+    if verbatim and replacement is not None and pattern and plain(pattern) and not once:
         return replace_text(text, pattern, replacement, budget)
     expression = compiled(pattern)
     parts: list[str | int] | None = None
@@ -172,6 +174,8 @@ def replace(text: str, pattern: str, replacement: str, budget: Budget, *, once: 
     for match in found_in(pattern, text, budget):
         if parts is None:
             # As in Java, a wrong replacement is an error only when something matches.
+            if replacement is None:
+                raise PatternError("the replacement is null")
             parts = replacement_parts(replacement, expression.groups, frozenset(expression.groupindex))
         budget.spend(len(parts))
         new = expand(match, parts)

@@ -14,7 +14,6 @@ from infraxys.velocity.errors import (
     Source,
     UndefinedReferenceError,
     VelocityError,
-    close_names,
 )
 from infraxys.velocity.methods import find_property, known_members
 from infraxys.velocity.nodes import (
@@ -37,7 +36,7 @@ from infraxys.velocity.nodes import (
 )
 from infraxys.velocity.objects import host_setter
 from infraxys.velocity.runtime import Break, Stop
-from infraxys.velocity.values import ARITHMETIC, ORDER, calculate, equal, is_number, to_text, type_name
+from infraxys.velocity.values import ARITHMETIC, ORDER, a_type, calculate, equal, is_number, to_text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +130,7 @@ class ValueCompiler:
             for key, item in pairs:
                 name = key(rt)
                 if isinstance(name, list | dict):
-                    raise VelocityError(f"A {type_name(name)} cannot be the key of a map")
+                    raise VelocityError(f"{a_type(name, capital=True)} cannot be the key of a map")
                 entries[name] = item(rt)
             return entries
 
@@ -311,9 +310,11 @@ class ValueCompiler:
 
     def undefined(self, rt: Runtime, node: Reference) -> NoReturn:
         """Refuse a variable that is not set."""
-        known = close_names(node.root, rt.scope.names(), "$")
         message = f"Variable ${node.root} has not been set"
-        self.fail(UndefinedReferenceError(message, snippet=node.text, suggestions=known), node.offset)
+        error = UndefinedReferenceError(message, snippet=node.text).among(node.root, rt.scope.names(), "$")
+        if any(rt.scope.has(name.format(node.root)) for name in ("{{{}}}", "!{}", "!{{{}}}")):
+            error.hint = f"braces and ! name another variable where one is set: write ${node.root} there"
+        self.fail(error, node.offset)
 
     def null_access(self, node: Reference, number: int) -> NoReturn:
         """Refuse a step behind null."""
@@ -381,11 +382,11 @@ class ValueCompiler:
                 try:
                     return getter(value)
                 except Exception as error:  # noqa: BLE001 - reraised with its place
-                    self.reraise(error, f"Reading '{name}' of a {type_name(value)}", offset)
+                    self.reraise(error, f"Reading '{name}' of {a_type(value)}", offset)
             if strict:
-                known = close_names("get" + name, known_members(value))
-                message = f"A {type_name(value)} does not contain property '{name}'"
-                self.fail(VelocityError(message, snippet=f".{name}", suggestions=known), offset)
+                message = f"{a_type(value, capital=True)} does not contain property '{name}'"
+                refused = VelocityError(message, snippet=f".{name}").among("get" + name, known_members(value))
+                self.fail(refused, offset)
             return None
 
         return get
@@ -400,7 +401,7 @@ class ValueCompiler:
                 return index
             length = size.attempt(rt, value, [])
             if not isinstance(length, int):
-                message = f"A {type_name(value)} has no size(), so the index {index} has no meaning"
+                message = f"{a_type(value, capital=True)} has no size(), so the index {index} has no meaning"
                 self.fail(VelocityError(message), step.offset)
             return length + index
 
@@ -416,7 +417,7 @@ class ValueCompiler:
     def assign(self, node: Reference) -> Callable[[Runtime, Any], None]:
         """Compile what `#set(reference = ...)` does with a value."""
         if not node.steps:
-            name = node.root
+            name = node.name
 
             def set_variable(rt: Runtime, value: object) -> None:
                 rt.scope.set(name, value)
@@ -457,9 +458,9 @@ class ValueCompiler:
                     setter(target, value)
                     return
             except Exception as error:  # noqa: BLE001 - reraised with its place
-                self.reraise(error, f"Setting '{name}' of a {type_name(target)}", offset)
+                self.reraise(error, f"Setting '{name}' of {a_type(target)}", offset)
             if self.strict:
-                self.fail(VelocityError(f"A {type_name(target)} does not contain property '{name}'"), offset)
+                self.fail(VelocityError(f"{a_type(target, capital=True)} does not contain property '{name}'"), offset)
 
         return put
 
@@ -475,7 +476,8 @@ class ValueCompiler:
                     return
             if self.strict:
                 types = f"{type_name(index)}, {type_name(value)}"
-                self.fail(VelocityError(f"A {type_name(target)} has neither set({types}) nor put({types})"), offset)
+                message = f"{a_type(target, capital=True)} has neither set({types}) nor put({types})"
+                self.fail(VelocityError(message), offset)
 
         return put
 
@@ -485,5 +487,5 @@ def unordered(operator: str, values: tuple[object, object], texts: tuple[str, st
     right_null = values[0] is not None and values[1] is None
     side = int(is_number(values[0]) or right_null)
     value, text = values[side], texts[side]
-    problem = "has null value" if value is None else f"is not a number but a {type_name(value)}"
+    problem = "has null value" if value is None else f"is not a number but {a_type(value)}"
     return VelocityError(f"{('Left', 'Right')[side]} side ({text}) of '{operator}' operation {problem}", snippet=text)

@@ -99,13 +99,18 @@ class GlobalScope:
 class MacroScope:
     """The variables inside a macro: what it set, its arguments, then the scope of the call."""
 
-    __slots__ = ("arguments", "caller", "locals", "runtime")
+    __slots__ = ("arguments", "caller", "locals", "runtime", "texts")
 
     def __init__(self, runtime: Runtime, caller: Scope, arguments: dict[str, tuple[EvaluateIn, str]]) -> None:
         self.runtime = runtime
         self.caller = caller
         self.arguments = arguments
         self.locals: dict[str, object] = {}
+        self.texts: dict[str, str] = {}  # of arguments that are gone
+
+    def declare(self, name: str) -> None:
+        """Count a parameter as given: as in the original, the block of `#@macro` stands for one that is missing."""
+        self.arguments[name] = (lambda _runtime, caller: caller.get(name), "")
 
     def get(self, name: str) -> object:
         """Return a variable; an argument is evaluated in the scope of the call, each time."""
@@ -135,13 +140,14 @@ class MacroScope:
             self.set(name, saved)
             return
         self.locals.pop(name, None)
-        self.arguments.pop(name, None)
+        if name in self.arguments:
+            self.texts[name] = self.arguments.pop(name)[1]
         self.caller.restore(name, MISSING if isinstance(self.caller, GlobalScope) else None)
 
     def literal(self, name: str) -> str | None:
         """Return the text of the argument that a parameter stands for."""
         argument = self.arguments.get(name)
-        return argument[1] if argument is not None else self.caller.literal(name)
+        return argument[1] if argument is not None else self.texts.get(name) or self.caller.literal(name)
 
     def own(self) -> dict[str, object]:
         """Return the variables that the render itself set."""
@@ -184,13 +190,15 @@ class Runtime:
     """What the compiled parts of a template share during one render."""
 
     __slots__ = (
-        "budget", "depth", "files", "get", "macro_depth", "macros", "out", "scope", "strict", "units", "write",
+        "budget", "context", "depth", "files", "get", "macro_depth", "macros", "out", "scope", "strict", "units",
+        "write",
     )  # fmt: skip
 
     def __init__(
         self, context: Mapping[str, object], files: Mapping[str, str], budget: Budget, *, strict: bool
     ) -> None:
         self.budget = budget
+        self.context = context
         self.files = files
         self.strict = strict
         self.out: list[str] = []

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infraxys.velocity.compiler import Unit, compile_tree
+from infraxys.velocity.compiler import Deferred, Unit, compile_tree
 from infraxys.velocity.errors import LimitError, Source, VelocityError
 from infraxys.velocity.limits import ACCOUNT, Budget, Limits
 from infraxys.velocity.parser import parse
 from infraxys.velocity.runtime import Break, Runtime, Stop
+from infraxys.velocity.values import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from infraxys.velocity.nodes import Tree
 
 DEFAULT_LIMITS = Limits()
@@ -23,10 +23,38 @@ NESTED_COST = 100  # steps that a render inside another one costs: it is more wo
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a render gives: the text, and the variables that the template set (also when it ended with #stop)."""
+    """What a render gives, also when it ended with #stop: the text, and the variables as they are afterwards.
+
+    `variables` has those of the context as well; `assigned` has just what the template set.
+    """
 
     text: str
     variables: Mapping[str, object]
+    assigned: Mapping[str, object]
+
+
+class Variables(Mapping[str, object]):
+    """The variables after a render, over those of the context. A block of #define is its text."""
+
+    __slots__ = ("_assigned", "_context")
+
+    def __init__(self, assigned: Mapping[str, object], context: Mapping[str, object]) -> None:
+        self._assigned = assigned
+        self._context = context
+
+    def __getitem__(self, name: str) -> object:
+        value = self._assigned[name] if name in self._assigned else self._context[name]
+        return value.toString() if isinstance(value, Deferred) else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._assigned or name in self._context
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._assigned
+        yield from (name for name in self._context if name not in self._assigned)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Template:
@@ -100,7 +128,8 @@ class Template:
         limit = runtime.budget.limits.output
         if sum(map(len, runtime.out)) > limit:
             raise LimitError(f"The result is longer than {limit:,} characters").locate(source, 0)
-        return Result("".join(runtime.out), scope.own())
+        assigned = scope.own()
+        return Result(joined("".join(runtime.out)), Variables(assigned, runtime.context), Variables(assigned, {}))
 
 
 def compile(text: str, name: str = "template") -> Template:  # noqa: A001 - velocity.compile() reads as what it does

@@ -7,24 +7,37 @@ long or grow is paid for from the `Budget` of the render.
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from infraxys.velocity.errors import LimitError, VelocityError
 from infraxys.velocity.limits import Budget, current
-from infraxys.velocity.objects import host_text, is_host
+from infraxys.velocity.objects import Array, View, host_text, is_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_NESTED = 50
+SURROGATE = re.compile("[\ud800-\udfff]")
 
-NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "list", dict: "map", type(None): "null"}
+NAMES: dict[type, str] = {
+    str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null",
+    list: "list", Array: "list", View: "collection", dict: "map",
+}  # fmt: skip
 
 
 def type_name(value: object) -> str:
-    """Name the type of a value for a message."""
-    return NAMES.get(type(value)) or type(value).__name__
+    """Name the type of a value for a message; a class of the host can say its name in VTL_NAME."""
+    kind = type(value)
+    return NAMES.get(kind) or (str(getattr(kind, "VTL_NAME", kind.__name__)) if is_host(value) else kind.__name__)
+
+
+def a_type(value: object, *, capital: bool = False) -> str:
+    """Name the type of a value with its article."""
+    name = type_name(value)
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    return f"{article.capitalize() if capital else article} {name}"
 
 
 def is_number(value: object) -> bool:
@@ -52,6 +65,13 @@ def to_text(value: object, budget: Budget, depth: int = 0) -> str:  # noqa: PLR0
     if is_host(value):
         return host_text(value, budget)
     raise VelocityError(f"A template cannot use a value of the type {type(value).__name__}")
+
+
+def joined(text: str) -> str:
+    """Make one character of each pair of surrogates, which `charAt` and `substring` can cut apart."""
+    if text.isascii() or not SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
 
 
 def shown(value: object) -> str:

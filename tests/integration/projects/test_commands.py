@@ -80,7 +80,7 @@ def test_what_is_wrong_is_one_clear_line(access_server: AccessServer) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("infraxys: there is no project 'no/such/one'")
     assert run(access_server, "team", "grant", "x", "--project", "root").returncode == 2
-    assert run(access_server, "team", "set", "x").returncode == 2
-    assert run(access_server, "project", "set", "root", "--limits", "{").returncode == 2
     for name in ("root", "Root", "/"):  # as it is listed, too
         assert "(not_possible)" in run(access_server, "project", "delete", name).stderr
+    assert run(access_server, "team", "set", "x").returncode == 2
+    assert run(access_server, "project", "set", "root", "--limits", "{").returncode == 2

@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 import pytest
 
 from factories.snapshots import MAIN, attribute, environment, instance, snapshot, template, world
+from infraxys.engine.evaluate import Rules
 from infraxys.engine.planner import CannotPlan, StepTarget, enabled_modules, make_plan
 from infraxys.engine.render import Generation, RenderCache, generate
 from infraxys.engine.world import World
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.snapshot import Dependency
+from infraxys.velocity import Limits
 
 
 def packet(
@@ -106,6 +108,42 @@ class TestValues:
         )
         assert not generation.is_complete
         assert "a → b → a" in str(generation.problems[0])
+
+    def test_a_circle_is_reported_once_however_many_are_in_it(self) -> None:
+        names = [f"a{number}" for number in range(20)]
+        circle = [attribute(name, f"$a{(number + 1) % 20}") for number, name in enumerate(names)]
+        declared = [template("x"), template("y", executable=True)]
+        made = packet("P", files={"x": "$a0", "y": "$a7"}, declared=declared, attributes=circle)
+        generation = render(made, environment(instance("i", "P")))
+        [problem] = generation.problems
+        assert " → ".join([*names, "a0"]) in problem.message
+
+    def test_a_long_chain_renders_and_one_without_end_is_refused(self) -> None:
+        def chain(length: int) -> Generation:
+            attributes = [attribute(f"a{number}", f'#if(true)"$a{number + 1}"#end') for number in range(length)]
+            attributes.append(attribute(f"a{length}", "end"))
+            return render(packet("P", files={"x": "$a0"}, attributes=attributes), environment(instance("i", "P")))
+
+        assert texts(chain(30))["x"] == '"' * 30 + "end" + '"' * 30
+        assert "more than 32 levels deep: 'a0' … 'a32'" in chain(40).problems[0].message
+
+    def test_what_no_file_reads_is_reported_where_actions_get_it(self) -> None:
+        attributes = [attribute("wrong", "$missing"), attribute("right", "$container.name")]
+        for executable, expected in [(False, []), (True, ["wrong"])]:
+            declared = [template("x", executable=executable)]
+            made = packet("P", files={"x": "x"}, declared=declared, attributes=attributes)
+            generation = render(made, environment(instance("i", "P")))
+            assert [problem.attribute for problem in generation.problems] == expected
+
+    def test_what_an_action_gets_is_reported_also_where_its_file_fails(self) -> None:
+        attributes = [attribute("wrong", "$missing"), attribute("also", "$nothing", scope="Environment")]
+        declared = [template("x", executable=True)]
+        generation = render(
+            packet("P", files={"x": "$gone"}, declared=declared, attributes=attributes[:1]),
+            packet("Q", attributes=attributes[1:]),
+            environment(instance("i", "P"), instance("j", "Q")),
+        )
+        assert [problem.attribute for problem in generation.problems] == ["", "also", "wrong"]
 
     def test_defaults_for_missing_and_empty_values(self) -> None:
         text = '$i.getAttribute("no", "d") $i.getAttribute("empty", "d") [$i.getAttribute("no", false)]'
@@ -382,11 +420,26 @@ class TestReuse:
         assert generate(world(before), "e-prod", cache) is not first
 
     def test_what_takes_too_long_ends_with_what_was_rendered_and_says_so(self) -> None:
-        generation = generate(world(snapshot(self.FILES)), "e-prod", budget_seconds=-1)
+        generation = generate(world(snapshot(self.FILES)), "e-prod", rules=Rules(seconds=-1))
         assert [(item.code, item.file) for item in generation.problems] == [
             ("generation_too_slow", "environments/prod/environment.json")
         ]
         assert not generation.is_complete
+
+    def test_the_installation_chooses_where_the_module_does_not(self) -> None:
+        made = snapshot({**self.FILES, "packets/P/files/x": "is $nothing"})
+        lenient = Rules(strict=False)
+        assert not generate(world(made), "e-prod").is_complete
+        assert texts(generate(world(made), "e-prod", rules=lenient))["x"] == "is $nothing"
+        strict = replace(made, settings={"velocity": {"strict": True}})
+        assert not generate(world(strict), "e-prod", rules=lenient).is_complete
+
+    def test_the_installation_chooses_the_limits(self) -> None:
+        made = snapshot({**self.FILES, "packets/P/files/x": "#foreach($i in [1..99])$i#end"})
+        assert generate(world(made), "e-prod").is_complete
+        small = Rules(limits=Limits(steps=99))
+        [problem] = generate(world(made), "e-prod", rules=small).problems
+        assert "more than 99 steps" in problem.message
 
     def test_other_strictness_is_another_generation(self) -> None:
         cache, before = RenderCache(), snapshot(self.FILES)

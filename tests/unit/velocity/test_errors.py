@@ -29,6 +29,13 @@ def test_an_unset_variable_brings_close_names() -> None:
     assert error.suggestions == ("$region",)
 
 
+def test_where_no_name_is_close_the_error_says_what_there_is() -> None:
+    assert str(error_of("$zone", {"name": "n", "port": 1})).endswith("[line 1, column 1]; there are $name, $port")
+    many = str(error_of("$zone", {f"attribute_{number}": "" for number in range(99)}))
+    assert many.endswith("$attribute_11, 87 more")
+    assert "charAt, compareTo" in str(error_of("$s.zzz()", {"s": "text"}))
+
+
 def test_an_unknown_method_brings_close_names() -> None:
     assert "did you mean toUpperCase?" in str(error_of("$s.toUppercase()", {"s": "x"}))
     assert "did you mean getTitle" in str(error_of("$p.self().getTilte()", {"p": Probe("T")}))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infraxys import velocity
+from infraxys.velocity.parser import parse
 from unit.velocity.fakes import Probe
+from unit.velocity.printer import printed
 
 PIECES = [
     "#if(", "#else", "#{else}", "#elseif(", "#end", "#{end}", "#set(", "#foreach(", "#macro(m $a)", "#m(", "#@m(",
@@ -21,6 +25,14 @@ PIECES = [
 
 TEMPLATES = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 LIMITS = velocity.Limits(steps=20_000, seconds=1.0)
+
+
+HERE = Path(__file__).parent
+TEMPLATES_OF_THE_CORPUS = [
+    json.loads(line).get("template", "")
+    for name in ("conformance.jsonl", "recorded.jsonl")
+    for line in (HERE / name).read_text("utf-8").splitlines()
+]
 
 
 def context() -> dict[str, object]:
@@ -45,6 +57,31 @@ def test_a_template_from_pieces_renders_or_is_refused(text: str, strict: bool) -
     started = time.monotonic()
     rendered(text, strict=strict)
     assert time.monotonic() - started < 2
+
+
+def test_what_is_printed_parses_to_what_it_was_printed_from() -> None:
+    """Each template that we have, first; any, below."""
+    stable = sum(map(is_stable, TEMPLATES_OF_THE_CORPUS))
+    assert stable > 1000
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TEMPLATES)
+def test_any_template_is_stable_when_it_is_printed_and_parsed_again(text: str) -> None:
+    is_stable(text)
+
+
+def is_stable(text: str) -> bool:
+    """Whether the text is a template; one is the same after printing and parsing."""
+    try:
+        tree = parse(text, "first")
+    except velocity.VelocityParseError:
+        return False
+    once = printed(tree)
+    if "inf" in once and "1e" in text.lower():
+        return False  # a number beyond all has no other spelling
+    assert printed(parse(once, "second")) == once
+    return True
 
 
 @settings(max_examples=200, deadline=None)

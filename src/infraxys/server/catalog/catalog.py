@@ -11,12 +11,13 @@ from typing import Literal, TypeVar
 
 from cachetools import LRUCache
 
+from infraxys.engine.evaluate import Rules
 from infraxys.engine.lint import lint
 from infraxys.engine.lists import ValueList, value_list
 from infraxys.engine.pins import LoadSnapshot, Pins
 from infraxys.engine.plan import Plan
 from infraxys.engine.planner import CannotPlan, StepTarget, find_action, make_plan, workflow_targets
-from infraxys.engine.render import Generation, RenderCache, generate
+from infraxys.engine.render import DEFAULT_RULES, Generation, RenderCache, generate
 from infraxys.engine.world import EnvironmentView, InstanceView, World
 from infraxys.server.auth.places import Place, Sight
 from infraxys.server.auth.rights import IncludedContainer
@@ -100,7 +101,8 @@ class Catalog:
     """The registered branches, resolved.
 
     `load` gives a module's snapshot at a commit; `branch_of` tells which branch an entry of module.json means;
-    `included_in` which containers of others an environment sees, asked at each request: it must be a look-up.
+    `included_in` which containers of others an environment sees, asked at each request: it must be a look-up; `rules`
+    how the installation renders templates.
     Only `set_heads` changes anything. Cold work runs in threads under one lock; warm work is done in place.
     """
 
@@ -109,8 +111,10 @@ class Catalog:
         load: LoadSnapshot,
         branch_of: Callable[[Dependency], BranchPath | None],
         included_in: Callable[[Place], tuple[IncludedContainer, ...]] = lambda _: (),
+        rules: Rules = DEFAULT_RULES,
     ) -> None:
         self._load = load
+        self._rules = rules
         self._included_in = included_in
         self._branch_of = branch_of
         self._heads: Mapping[BranchPath, str] = {}
@@ -362,7 +366,8 @@ class Catalog:
         if generation is None or (not generation.is_complete and time.monotonic() >= branch.retry_at[environment_id]):
             key = (branch.world.root, environment_id)
             renders = self._renders.setdefault(key, RenderCache())
-            generation = branch.generations[environment_id] = generate(branch.world, environment_id, renders)
+            generation = generate(branch.world, environment_id, renders, self._rules)
+            branch.generations[environment_id] = generation
             branch.retry_at[environment_id] = time.monotonic() + RETRY_SECONDS
         return generation
 
@@ -382,7 +387,7 @@ class Catalog:
         world = World(target.path, pins, self._branch_of)
         if target.included:
             self._include(world, target.environment_id, target.included)
-        return self._make_plan(world, generate(world, target.environment_id), target)
+        return self._make_plan(world, generate(world, target.environment_id, rules=self._rules), target)
 
     def _include(self, world: World, environment_id: str, included: tuple[IncludedContainer, ...]) -> None:
         """Show containers of others to an environment. What is not on the served branches any more is left out."""
