@@ -45,9 +45,10 @@ exit() {
     builtin exit "$status"
 }
 
+# 254: the shell may start no more processes, which it has said. It would not read a file before those it has are gone.
 __infraxys_arm() {
     trap '__infraxys_failed __infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
-    trap 'case $? in 0) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
+    trap 'case $? in 0 | 254) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
 }
 
 set -eE -o pipefail

@@ -207,7 +207,7 @@ def run_variables(step: PlannedStep, run: RunContext) -> dict[str, str]:
         "ON_PROVISIONING_SERVER": "true",
         "EXECUTING_PIPELINE": "false",
         "provisioning_server": "localhost",
-        "provisioning_server_docker_image": "",
+        "provisioning_server_docker_image": step.image,
         "project_name": run.project_name,
     }
     if run.workflow_name is not None:

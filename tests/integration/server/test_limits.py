@@ -24,10 +24,12 @@ def limited_server() -> Iterator[ServerProcess]:
         file("plain.sh"),
         file("small.sh", limits={"tmpBytes": 8 * MIB, "openFiles": 64}, network="off"),
         file("large.sh", limits={"tmpBytes": 4096 * MIB, "openFiles": 100_000}),
+        file("many.sh", limits={"processes": 20}),
     ]
     module: dict[str, Any] = {
         "packets/Tool/packet.json": {"id": "pac-1", "label": "tool", "files": files},
         **{f"packets/Tool/files/{item['filename']}": SHOW for item in files},
+        "packets/Tool/files/many.sh": "for n in $(seq 60); do sleep 300 & done; wait\n",
         "environments/env/environment.json": {"id": "env-1"},
         "environments/env/con/container.json": {
             "id": "con-1",
@@ -75,6 +77,14 @@ def test_limits_come_from_the_packet_file_the_project_and_the_server(limited_ser
     assert shown(limited_server, "large.sh")[0][1:] == [16 * MIB, 1]
     limit()
     assert shown(limited_server, "plain.sh")[0] == [4096, 1024 * MIB, interfaces]
+
+
+@pytest.mark.slow  # the shell itself tries again for 15 seconds
+def test_a_shell_that_may_start_nothing_more_ends_with_its_own_status(limited_server: ServerProcess) -> None:
+    run = limited_server.execute(INSTANCE, "many.sh")
+    assert (run["status"], run["exitCode"]) == ("FAILED", 254)
+    assert "./many.sh: fork: " in run["log"]
+    assert "bootstrap" not in run["log"]
 
 
 def test_projects_above_each_other_bound_each_other_and_a_change_counts_for_the_next_run(
