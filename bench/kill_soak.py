@@ -12,8 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from faults.test_killed_server import leftovers, submit, wait_for_end  # noqa: E402 - behind the path
-from infraxys.engine.backends.bubblewrap import find_sandboxes  # noqa: E402 - see above
+from faults.test_killed_server import left_behind, repeated_steps, submit, wait_for_end  # noqa: E402 - behind the path
 from plugins.server import ServerProcess, make_folder, make_library  # noqa: E402 - see above
 
 
@@ -46,13 +45,13 @@ def main(runs: int, kills: int) -> int:
         for run_id in accepted:
             run = wait_for_end(server, run_id)
             states[str(run["status"])] = states.get(str(run["status"]), 0) + 1
-            repeated += server.client.get(f"/api/v1/runs/{run_id}/log").text.count("once") > 2
+            repeated += bool(repeated_steps(server, run))
+        unfinished = server.client.get("/api/v1/runs?status=QUEUED&status=RUNNING&status=WAITING").json()["items"]
         server.stop()
-        sandboxes = find_sandboxes(server.data / "work")
-        folders = leftovers(server.data / "work" / "runs")
+        left = left_behind(server)
         print(f"runs {len(accepted)}, kills {kills}, ended {states}, with a repeated step {repeated}")
-        print(f"left behind: {len(sandboxes)} processes, {len(folders)} run folders")
-        good = set(states) <= {"SUCCESS", "LOST"} and not repeated and not sandboxes and not folders
+        print(f"without an end: {len(unfinished)}; left behind (processes, folders, control groups): {left}")
+        good = set(states) <= {"SUCCESS", "LOST"} and not repeated and not unfinished and not left
         return 0 if good else 1
     finally:
         if server.process.poll() is None:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import jsonschema
 import pytest
 from fastapi.routing import APIRoute
 from openapi_spec_validator import validate
@@ -49,6 +50,35 @@ def test_the_document_is_valid_openapi_3_1(server: ServerProcess) -> None:
     document = server.client.get("/api/v1/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     validate(document)
+
+
+def test_every_json_body_has_an_example_that_fits_and_so_has_every_run_and_problem(server: ServerProcess) -> None:
+    document = server.client.get("/api/v1/openapi.json").json()
+    schemas = {name: ({"$ref": f"#/components/schemas/{name}"}, None) for name in ("Run", "Problem")}
+    for path in document["paths"].values():
+        for operation in path.values():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content and content["schema"] != {"type": "string"}:
+                schemas[operation["operationId"]] = (content["schema"], content.get("example"))
+    for name, (schema, given) in schemas.items():
+        known = document["components"]["schemas"].get(name, schema)
+        example = given or next(iter(known.get("examples", [])), None)
+        assert example, name
+        jsonschema.validate(example, {**schema, "components": document["components"]})
+
+
+def test_every_reference_finds_its_schema(server: ServerProcess) -> None:
+    answer = server.client.get("/api/v1/openapi.json")
+    references = set(re.findall(r'"\$ref":"([^"]*)"', answer.text))
+    assert references
+    assert references <= {f"#/components/schemas/{name}" for name in answer.json()["components"]["schemas"]}
+
+
+def test_every_operation_documents_what_is_refused_before_it_is_asked(server: ServerProcess) -> None:
+    document = server.client.get("/api/v1/openapi.json").json()
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert {"400", "413", "421", "429"} <= set(operation["responses"]), operation["operationId"]
 
 
 def test_the_documented_calls_are_in_it(server: ServerProcess) -> None:

@@ -103,7 +103,14 @@ class Podman:
         words = ["podman", *self.options, "system", "service", "--time=0", f"unix://{self.socket}"]
         with (self.folder / "log").open("ab") as log:
             environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf")}
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                cwd=self.folder,  # conmon notes in the folder that it starts in when a container runs out of memory
+            )
         deadline = time.monotonic() + 20
         while not self.socket.exists():
             assert self.process.poll() is None, (self.folder / "log").read_text()

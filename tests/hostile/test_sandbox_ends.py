@@ -4,8 +4,10 @@ S18 to S23 are field.md G30 as well, S28 is G31, and S30 is hostile.md E6.
 """
 
 import asyncio
+import json
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -362,6 +364,21 @@ def test_s30_a_host_that_denies_the_sandbox_gets_a_reason_and_no_run(calls: list
         assert "RAN" not in server.stdout
     finally:
         remove_tree(work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a part of /proc")
+def test_s30_a_host_that_hides_a_part_of_proc_gets_a_reason_and_no_run(tmp_path: Path) -> None:
+    """Containers do, and the kernel then mounts no whole /proc for anybody inside."""
+    doctor = shlex.join([sys.executable, "-m", "infraxys", "doctor", "--json", "--data-dir", str(tmp_path / "data")])
+    script = f"mount -t tmpfs none /proc/tty || exit 99; exec {doctor}"
+    hidden = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    looked = subprocess.run(hidden, capture_output=True, text=True, timeout=60, check=False)
+    if looked.returncode == 99:
+        pytest.skip("nothing can be mounted here")
+    (sandbox,) = [item for item in json.loads(looked.stdout) if item["name"] == "sandbox"]
+    assert not sandbox["ok"]
+    assert "Can't mount proc" in sandbox["detail"]
+    assert "--security-opt systempaths=unconfined" in sandbox["detail"]
 
 
 def test_s30_a_host_without_bubblewrap_gets_a_reason_and_no_run(

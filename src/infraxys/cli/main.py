@@ -43,7 +43,7 @@ def main() -> None:
     from infraxys.cli.terminal import plain
 
     try:
-        app()
+        app(prog_name="infraxys")
     except Failed as failure:
         print(f"infraxys: {plain(str(failure))}", file=sys.stderr)
         raise SystemExit(failure.exit_code) from None

@@ -1,7 +1,9 @@
 """How commands speak: data on stdout, one clear line on stderr when something failed."""
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from infraxys.cli.terminal import plain
@@ -20,8 +22,24 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr what takes long: as something that moves on a terminal, as a plain line otherwise."""
+    if not sys.stderr.isatty():
+        print(f"{what}…", file=sys.stderr, flush=True)
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}…", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print data for people: `columns` maps keys to headings."""
+    """Print data for people: `columns` maps keys to headings. Lines are only broken to fit a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -31,4 +49,4 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if row.get(key) is None else plain(str(row[key]))) for key in columns))
-    Console(soft_wrap=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 100_000).print(table)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from infraxys.cli.api import Api, segment
-from infraxys.cli.output import Failed, print_json, print_table
+from infraxys.cli.output import Failed, print_json, print_table, working
 from infraxys.cli.terminal import LogOutput, plain
 
 Server = Annotated[str | None, typer.Option("--server", help="URL of the server; or INFRAXYS_URL.")]
@@ -43,7 +43,9 @@ def add_module(
     """Register a repository with what it depends on. Example: infraxys module add https://host/org/repo."""
     if url.startswith((".", "~")) or (not url.startswith("/") and "://" not in url and Path(url).is_dir()):
         url = str(Path(url).expanduser().resolve())
-    show_fetched(Api(server, token).call("POST", "/modules", {"url": url, "branches": branch or []}), as_json)
+    with working(f"Fetching {url}"):
+        answer = Api(server, token).call("POST", "/modules", {"url": url, "branches": branch or []})
+    show_fetched(answer, as_json)
 
 
 @module_app.command("fetch")
@@ -55,7 +57,9 @@ def fetch_module(
     as_json: AsJson = False,
 ) -> None:
     """Bring a module to the state of its remote. Example: infraxys module fetch host/org/repo."""
-    show_fetched(Api(server, token).call("POST", f"/modules/{segment(name)}/fetch", {"discard": discard}), as_json)
+    with working(f"Fetching {name}"):
+        answer = Api(server, token).call("POST", f"/modules/{segment(name)}/fetch", {"discard": discard})
+    show_fetched(answer, as_json)
 
 
 @module_app.command("push")
@@ -67,7 +71,8 @@ def push_module(
     as_json: AsJson = False,
 ) -> None:
     """Bring what this server has committed to the remote. Example: infraxys module push host/org/repo --branch main."""
-    answer = Api(server, token).call("POST", f"/modules/{segment(name)}/branches/{segment(branch)}/push")
+    with working(f"Pushing {name}"):
+        answer = Api(server, token).call("POST", f"/modules/{segment(name)}/branches/{segment(branch)}/push")
     if as_json:
         print_json(answer)
     else:
@@ -165,10 +170,12 @@ def run_action(
     module: Module = None,
     server: Server = None,
     token: Token = None,
+    as_json: AsJson = False,
 ) -> None:
     """Execute an action and follow its log. Example: infraxys run action main <instance id> deploy.sh."""
     path = f"/instance/{segment(branch)}/{segment(instance_id)}/files/{segment(filename)}/execute"
-    start(Api(server, token), path, argument, timeout, module, is_async=is_async)
+    api = Api(server, token)
+    finish(api, start(api, path, argument, timeout, module), is_async=is_async, as_json=as_json)
 
 
 @run_app.command("workflow")
@@ -182,43 +189,71 @@ def run_workflow(
     module: Module = None,
     server: Server = None,
     token: Token = None,
+    as_json: AsJson = False,
 ) -> None:
     """Execute a workflow and follow its log. Example: infraxys run workflow main <environment id> <workflow id>."""
     path = f"/environment/{segment(branch)}/{segment(environment_id)}/workflow/{segment(workflow_id)}/execute"
-    start(Api(server, token), path, argument, timeout, module, is_async=is_async)
+    api = Api(server, token)
+    finish(api, start(api, path, argument, timeout, module), is_async=is_async, as_json=as_json)
 
 
-def start(
-    api: Api, path: str, argument: str | None, timeout: float | None, module: str | None, *, is_async: bool
+@run_app.command("rerun")
+def rerun(
+    run_id: str,
+    from_step: Annotated[str | None, typer.Option(help="Keep the steps before this one, by its id.")] = None,
+    branch: Annotated[bool, typer.Option("--branch", help="At the head of the branch, not the run's commit.")] = False,
+    is_async: IsAsync = False,
+    server: Server = None,
+    token: Token = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Start a run; print its id, or follow it and end with its exit code."""
+    """Repeat a run with its argument and follow the log. Example: infraxys run rerun <run id> --from-step 2."""
+    api = Api(server, token)
+    body = {"asynchronous": True, "branch": branch, **({} if from_step is None else {"fromStep": from_step})}
+    finish(api, api.call("POST", f"/runs/{segment(run_id)}/rerun", body), is_async=is_async, as_json=as_json)
+
+
+def start(api: Api, path: str, argument: str | None, timeout: float | None, module: str | None) -> dict[str, Any]:
+    """Start a run."""
     members = [f'"argument": {read_argument(argument)}', '"asynchronous": true']
     if timeout is not None:
         members.append(f'"timeoutSeconds": {timeout}')
     query = f"?module={segment(module)}" if module else ""
-    run = json.loads(api.open("POST", path + query, f"{{{', '.join(members)}}}".encode()).read())
-    if is_async:
+    run: dict[str, Any] = json.loads(api.open("POST", path + query, f"{{{', '.join(members)}}}".encode()).read())
+    return run
+
+
+def finish(api: Api, run: dict[str, Any], *, is_async: bool, as_json: bool) -> None:
+    """Print a started run, or its id, or its log until it ends; then exit as the run did."""
+    if not is_async:
+        run = follow(api, run["id"], as_json=as_json)
+    if as_json:
+        print_json(run)
+    elif is_async:
         print(run["id"])
-        return
-    raise SystemExit(follow(api, run["id"]))
+    if not is_async:
+        raise SystemExit(EXIT_CODES.get(run["status"], run["exitCode"] or 1))
 
 
-def follow(api: Api, run_id: str) -> int:
-    """Write the log as it grows; gives the exit code of the run."""
-    offset = 0
-    out = LogOutput()
-    while True:
-        run = api.call("GET", f"/runs/{run_id}?wait=0.3")
-        response = api.open("GET", f"/runs/{run_id}/log?offset={offset}")
-        data = response.read()
-        out.write(data)
-        offset += len(data)
-        if run["finishedAt"] and not data:
-            break
+def follow(api: Api, run_id: str, *, as_json: bool = False) -> dict[str, Any]:
+    """Wait for the end of a run, and write its log as it grows unless JSON is wanted; gives the run."""
+    offset, data, out = 0, b"", LogOutput()
+    try:
+        while True:
+            run: dict[str, Any] = api.call("GET", f"/runs/{run_id}?wait={60 if as_json else 0.3}")
+            if not as_json:
+                data = api.open("GET", f"/runs/{run_id}/log?offset={offset}").read()
+                out.write(data)
+                offset += len(data)
+            if run["finishedAt"] and not data:
+                break
+    except KeyboardInterrupt:
+        print(f"\ninfraxys: the run goes on; 'infraxys run cancel {run_id}' ends it", file=sys.stderr)
+        raise
     out.close()
-    if run["status"] != "SUCCESS":
+    if run["status"] != "SUCCESS" and not as_json:
         print(f"{run['status']}: {plain(run['message'])}", file=sys.stderr)
-    return EXIT_CODES.get(run["status"], run["exitCode"] or 1)
+    return run
 
 
 @run_app.command("list")
@@ -241,9 +276,18 @@ def list_runs(
 
 
 @run_app.command("show")
-def show_run(run_id: str, server: Server = None, token: Token = None) -> None:
-    """Print a run as JSON. Example: infraxys run show <run id>."""
-    print_json(Api(server, token).call("GET", f"/runs/{segment(run_id)}"))
+def show_run(run_id: str, server: Server = None, token: Token = None, as_json: AsJson = False) -> None:
+    """Print what a run is and how it stands. Example: infraxys run show <run id>."""
+    run = Api(server, token).call("GET", f"/runs/{segment(run_id)}")
+    if as_json:
+        print_json(run)
+        return
+    print(f"{run['id']}  {run['status']}  {run['message']}".rstrip())
+    what = run["workflowName"] or run["filename"] or run["kind"]
+    print(f"{run['kind']} '{what}' of {run['module']}, branch {run['branch']}, commit {run['commit'][:12]}")
+    print(f"started by {run['requestedBy']['name']} ({run['trigger']}), created {run['createdAt']}")
+    columns = {"id": "STEP", "name": "NAME", "status": "STATUS", "exitCode": "EXIT", "startedAt": "STARTED"}
+    print_table(run["steps"], columns)
 
 
 @run_app.command("log")
@@ -253,9 +297,12 @@ def show_log(run_id: str, server: Server = None, token: Token = None) -> None:
 
 
 @run_app.command("cancel")
-def cancel_run(run_id: str, server: Server = None, token: Token = None) -> None:
+def cancel_run(run_id: str, server: Server = None, token: Token = None, as_json: AsJson = False) -> None:
     """End a run. Example: infraxys run cancel <run id>."""
     run = Api(server, token).call("POST", f"/runs/{segment(run_id)}/cancel")
+    if as_json:
+        print_json(run)
+        return
     print(
         f"Run {run_id} is being cancelled."
         if run["status"] in {"RUNNING", "WAITING"}

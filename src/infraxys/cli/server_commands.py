@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from infraxys.cli.output import Failed, print_json
+from infraxys.engine.backends.chroot import make_root_real
 
 ROOT = Path(__file__).resolve().parents[3]  # of a checkout
 # The package that actions import is checked as the oldest Python that mypy knows, apart from the server's of that name.
@@ -23,13 +24,14 @@ def settings_from(**options: Any) -> Any:
 
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
-    except (ValidationError, OSError, ValueError) as error:
-        said = error.errors()[0] if isinstance(error, ValidationError) else None
-        parts = (
-            [*(str(part) for part in said["loc"]), said["msg"].removeprefix("Value error, ")] if said else [str(error)]
-        )
-        message = ": ".join(parts)
-        raise Failed(f"a setting is wrong: {message}", 2) from error
+    except ValidationError as error:
+        said = error.errors()[0]
+        if said["type"] == "extra_forbidden":
+            raise Failed(f"there is no setting '{said['loc'][0]}'; see docs/operate/settings.md", 2) from error
+        parts = [*(str(part) for part in said["loc"]), said["msg"].removeprefix("Value error, ")]
+        raise Failed(f"a setting is wrong: {': '.join(parts)}", 2) from error
+    except (OSError, ValueError) as error:
+        raise Failed(f"the settings cannot be read: {error}", 2) from error
 
 
 def register(app: typer.Typer) -> None:
@@ -56,13 +58,14 @@ def serve(
     no_examples: Annotated[bool, typer.Option("--no-examples", help="No example module.")] = False,
     grace: Annotated[float | None, typer.Option(help="Seconds for running actions at the end.")] = None,
     slots: Annotated[int | None, typer.Option(help="Actions that run at once.")] = None,
-    backend: Annotated[str | None, typer.Option(help="bubblewrap, or dummy for tests.")] = None,
+    backend: Annotated[str | None, typer.Option(help="bubblewrap, container, kubernetes, or dummy for tests.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Start the server. Example: infraxys serve --port 8444.
 
     Every option is also an environment variable, as INFRAXYS_PORT, and a line of the TOML file in INFRAXYS_CONFIG.
     """
+    make_root_real()
     settings = settings_from(
         host=host, port=port, data_dir=data_dir, work_dir=work_dir, mode=mode, tls_cert=tls_cert, tls_key=tls_key,
         no_tls=no_tls or None, database_url=database_url, engine_url=engine_url, git_schemes=git_schemes,
@@ -86,6 +89,7 @@ def doctor(
     """Check what the server needs on this machine and say how to mend what fails. Example: infraxys doctor."""
     from infraxys.server.doctor import examine
 
+    make_root_real()
     findings = examine(settings_from(data_dir=data_dir))
     if as_json:
         print_json([{"name": item.name, "ok": item.is_ok, "detail": item.detail} for item in findings])
@@ -120,6 +124,7 @@ def become(*command: str) -> None:
 def test(context: typer.Context) -> None:
     """Run the whole test suite; arguments go to pytest. Example: infraxys test tests/unit -x."""
     checkout("test")
+    make_root_real()
     arguments = context.args or ["-n", "2", "--dist", "loadgroup"]
     become(sys.executable, "-m", "pytest", *arguments)
 
@@ -145,6 +150,7 @@ def lint(context: typer.Context) -> None:
 def bench(context: typer.Context) -> None:
     """Measure, as ratios to the limits of the same run. Example: infraxys bench."""
     root = checkout("bench")
+    make_root_real()
     become(sys.executable, str(root / "bench" / "main.py"), *context.args)
 
 

@@ -29,8 +29,9 @@ set -- "${__infraxys_arguments[@]}"
 
 # Arguments: function of failures.sh, its arguments.
 __infraxys_failed() {
-    declare -F __infraxys_find_place >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
-    "$@"
+    declare -F "$1" >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
+    # A shell that ends because it cannot start a process may not read files any more.
+    if declare -F "$1" >/dev/null; then "$@"; fi
 }
 
 # The shell has forgotten the line by the time its trap runs. Otherwise as the shell's own.

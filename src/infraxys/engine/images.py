@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -73,11 +73,17 @@ class ImageRules:
 class Images:
     """How steps with an image of their own are executed: by `backend`, as the rules say.
 
-    Credentials of registries are variables of the run, in Docker's format.
+    Credentials of registries are variables of the run, in Docker's format. `missing` says what is missing so that no
+    step could be executed at all; empty when nothing is.
     """
 
-    def __init__(self, backend: Backend | None = None, rules: ImageRules | None = None) -> None:
-        self._backend, self._rules = backend, rules or ImageRules()
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        rules: ImageRules | None = None,
+        missing: Callable[[], str] = str,
+    ) -> None:
+        self._backend, self._rules, self.missing = backend, rules or ImageRules(), missing
 
     @property
     def backend(self) -> Backend:

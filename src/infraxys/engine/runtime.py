@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -181,6 +182,13 @@ class StepRuntime:
             write(self._core / CA_FILE, self._certificates)
         link_rest_client(self._variables)
 
+    def missing(self, plan: Plan) -> str:
+        """Say what is missing on this host so that nothing could execute a plan; empty when nothing is."""
+        step = next((step for step in plan.steps if step.image), None)
+        if step is None or not (said := self._images.missing()):
+            return ""
+        return f"step '{step.name}' names a container image, and {said}"
+
     def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
         """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
         step = plan.steps[index]
@@ -268,9 +276,12 @@ class StepRuntime:
         self._clear_later(started.prepared)
 
     async def close(self) -> None:
-        """Wait until the folders of finished steps are gone."""
+        """Wait until the folders of finished steps are gone, and remove the one that they were in, also from memory."""
         while self._clearing:
             await asyncio.wait(self._clearing)
+        for folder in (self._runs, self._runs.parent):
+            with suppress(OSError):  # it holds something else
+                folder.rmdir()
 
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)

@@ -29,12 +29,14 @@ from infraxys.server.errors import (
     Unprocessable,
     responses,
 )
+from infraxys.server.examples import add_examples
 from infraxys.server.guards import AuditEdge, RightsWatch, Throttle
 from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, RequestEdge, problem_response
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
-TOO_MANY = responses(429)[429]
+# What any route answers before it is asked.
+EDGE = {str(status): answer for status, answer in responses(400, 413, 421, 429).items()}
 
 
 class Running(Protocol):
@@ -128,15 +130,31 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name, path in document["paths"].items():
             for method, operation in path.items():
                 document_permission(operation, needs[name, method])
-                operation["responses"].setdefault("429", TOO_MANY)  # of any route, before it is asked
+                operation["responses"] = {**EDGE, **operation["responses"]}
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
                 if "application/json" in validation.get("content", {}):
                     del operation["responses"]["422"]
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
+        share_definitions(document["paths"], components["schemas"])
+        add_examples(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def share_definitions(part: Any, schemas: dict[str, Any]) -> None:
+    """Move the definitions that schemas of bodies bring along to where the document's references find them."""
+    if isinstance(part, list):
+        for item in part:
+            share_definitions(item, schemas)
+    elif isinstance(part, dict):
+        brought = part.pop("$defs", {})
+        schemas.update(brought)
+        if str(part.get("$ref", "")).startswith("#/$defs/"):
+            part["$ref"] = part["$ref"].replace("#/$defs/", "#/components/schemas/")
+        for item in (*part.values(), *brought.values()):
+            share_definitions(item, schemas)
 
 
 def api_routes(router: APIRouter) -> list[APIRoute]:

@@ -66,8 +66,11 @@ def default_image(settings: Settings) -> Image | None:
 
 def make_images(settings: Settings, folder: DataFolder, backend: Backend) -> Images:
     """Say how actions with an image of their own are executed: by `backend` if it knows images, else in containers."""
-    knows_images = settings.backend in {"container", "kubernetes"}
-    return Images(backend if knows_images else make_containers(settings, folder), image_rules(settings))
+    rules = image_rules(settings)
+    if settings.backend in {"container", "kubernetes"}:
+        return Images(backend, rules)
+    containers = make_containers(settings, folder)
+    return Images(containers, rules, missing=containers.missing)
 
 
 def image_rules(settings: Settings) -> ImageRules:

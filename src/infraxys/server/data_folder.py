@@ -21,7 +21,6 @@ class DataFolder:
         self.database, self.keys, self.tls = self.path / "db", self.path / "keys", self.path / "tls"
         self.modules, self.logs = self.path / "modules", self.path / "logs"
         self._lock: IO[str] | None = None
-        self.is_new = not (self.database / "infraxys.db").exists()
         self.accounts = find_accounts(slots, self.path)
         self.work = work.expanduser().absolute() if work else self._choose_work()
         # What actions may write to and what stays: where their accounts can reach it.

@@ -46,9 +46,9 @@ def file_response(request: Request, descriptor: int, name: str) -> Response:
             "Content-Disposition": f"attachment; filename*=UTF-8''{urllib.parse.quote(name, safe='')}",
             "Last-Modified": formatdate(status.st_mtime, usegmt=True),
         }
-        wanted = request.headers.get("range")
-        if wanted is not None and "if-range" not in request.headers:
-            start, end = parse_range(wanted, status.st_size, "file")
+        wanted = None if "if-range" in request.headers else request.headers.get("range")
+        if (part := parse_range(wanted, status.st_size, "file")) is not None:
+            start, end = part
             headers["Content-Range"], code = f"bytes {start}-{end - 1}/{status.st_size}", 206
         headers["Content-Length"] = str(end - start)
     except BaseException:
@@ -90,19 +90,21 @@ async def _parts(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
         start += len(data)
 
 
-def parse_range(value: str, length: int, what: str) -> tuple[int, int]:
-    """Read a Range header with one range of bytes (RFC 9110). Raises RangeNotSatisfiable."""
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", value.strip())
-    refusal = RangeNotSatisfiable(f"the {what} has {length} bytes", headers={"Content-Range": f"bytes */{length}"})
-    if match is None or not (match[1] or match[2]):
-        raise refusal
+def parse_range(value: str | None, length: int, what: str) -> tuple[int, int] | None:
+    """Read a Range header with one range of bytes (RFC 9110). Raises RangeNotSatisfiable.
+
+    None where there is none, or one that is to be ignored: in another unit, several ranges, or nonsense.
+    """
+    match = re.fullmatch(r"bytes=(\d{0,30})-(\d{0,30})", (value or "").strip(), re.ASCII)
+    if match is None or not (match[1] or match[2]) or (match[1] and match[2] and int(match[2]) < int(match[1])):
+        return None
     if not match[1]:
         start, end = max(0, length - int(match[2])), length
     else:
         start = int(match[1])
         end = min(int(match[2]) + 1, length) if match[2] else length
-    if start >= length or end <= start:
-        raise refusal
+    if start >= length:
+        raise RangeNotSatisfiable(f"the {what} has {length} bytes", headers={"Content-Range": f"bytes */{length}"})
     return start, end
 
 

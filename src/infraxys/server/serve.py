@@ -22,6 +22,7 @@ from infraxys.server.app import build_app
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
+from infraxys.server.http_protocol import HttpProtocol
 from infraxys.server.live.messages import MAX_MESSAGE
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
@@ -104,8 +105,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     try:
         folder.prepare()
         folder.lock()
-    except (OSError, DataFolderInUse) as error:
+    except DataFolderInUse as error:
         raise CannotServe(str(error)) from error
+    except OSError as error:
+        said = f"{error.strerror}: '{error.filename}'" if error.filename else str(error)
+        raise CannotServe(f"the data folder '{folder.path}' cannot be used: {said}") from error
     listener = listen(settings)
     port = listener.getsockname()[1]
     settings = settings.model_copy(update={"port": port})
@@ -123,7 +127,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         if services.setup_link is not None:
             secret, end = services.setup_link
             say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
-        if not settings.no_examples:
+        if services.has_example and not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
 
@@ -131,7 +135,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could be a large one inside

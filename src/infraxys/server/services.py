@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -58,6 +58,7 @@ from infraxys.server.variables.repository import are_any_sealed
 from infraxys.server.variables.resolver import VariableResolver
 from infraxys.server.variables.service import VariableService
 from infraxys.server.variables.vault import Vault
+from infraxys.spec.identity import BranchPath
 
 
 class Services:
@@ -79,7 +80,7 @@ class Services:
 
     def __init__(self, settings: Settings, folder: DataFolder, on_ready: Callable[["Services"], None]) -> None:
         self.settings, self.folder = settings, folder
-        self._is_drained = False
+        self._is_drained = self.has_example = False
         self._on_ready = on_ready
         self.database = Database(settings.database)
         self.rate_limits = RateLimits(settings)
@@ -138,8 +139,7 @@ class Services:
             self.setup_link = await self.database.awrite(setup.create_link)
         self.backend = await backend
         await self._start_execution()
-        await self.modules.load()
-        await self._register_example()
+        await self._register_example(await self.modules.load())
         # From here on runs of an earlier process may start: they need the modules, and others must know who has them.
         await asyncio.to_thread(self._reaper.announce)
         await asyncio.to_thread(self.engine.start)
@@ -228,12 +228,15 @@ class Services:
         )
         return (CacheFolders(self.caches, lambda: self.access.policy), self.artefacts, *host_mounts)
 
-    async def _register_example(self) -> None:
-        """Register the example module in a new data folder."""
-        directory = examples_directory()
-        if self.settings.no_examples or not self.folder.is_new or directory is None:
+    async def _register_example(self, registered: Collection[BranchPath]) -> None:
+        """Register the example module where there is no module yet; once, so that it can be removed."""
+        directory, given = examples_directory(), self.folder.path / "example-given"
+        self.has_example = EXAMPLE in registered
+        if registered or self.settings.no_examples or directory is None or given.exists():
             return
-        await self.modules.add_hosted(EXAMPLE, directory / EXAMPLE.repo, "main")
+        await self.modules.add_hosted(EXAMPLE.module, directory / EXAMPLE.module.repo, EXAMPLE.branch)
+        given.touch()
+        self.has_example = True
 
     async def _end_all(self) -> None:
         """End every action of this process: its runs may belong to others by now."""

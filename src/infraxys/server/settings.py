@@ -1,16 +1,19 @@
 """All settings, read once at start: command line, then environment (`INFRAXYS_…`), then a TOML file, then defaults."""
 
 import os
+import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.limit_options import LimitOptions
 from infraxys.server.secret_options import SecretOptions
+
+SCHEMES = ("https", "ssh", "http", "file")
 
 
 def default_data_dir() -> Path:
@@ -78,6 +81,21 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
     rate_limit_sign_in: int = Field(default=20, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("data_dir", "work_dir")
+    @classmethod
+    def expand(cls, path: Path | None) -> Path | None:
+        """Take `~` for the home folder, also where no shell has."""
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("git_schemes")
+    @classmethod
+    def check_schemes(cls, text: str | None) -> str | None:
+        """Refuse kinds of URL that no repository can be had by."""
+        unknown = sorted({part.strip() for part in (text or "").split(",")} - {"", *SCHEMES})
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' is none of {', '.join(SCHEMES)}")
+        return text
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -87,12 +105,15 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the file that INFRAXYS_CONFIG names last. Raises FileNotFoundError when there is none."""
+        """Read the file that INFRAXYS_CONFIG names last. Raises FileNotFoundError and ValueError."""
         del dotenv_settings, file_secret_settings
         file = os.environ.get("INFRAXYS_CONFIG")
         if file and not Path(file).is_file():
             raise FileNotFoundError(f"there is no settings file '{file}' (INFRAXYS_CONFIG)")
-        files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        try:
+            files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"'{file}' is not TOML: {error}") from error
         return (init_settings, env_settings, *files)
 
     @property
@@ -100,7 +121,7 @@ class Settings(OpenIdOptions, SecretOptions, LimitOptions):
         """The kinds of repository URL that are accepted."""
         if self.git_schemes is not None:
             return tuple(part.strip() for part in self.git_schemes.split(",") if part.strip())
-        return ("https", "ssh") if self.mode == "server" else ("https", "ssh", "http", "file")
+        return ("https", "ssh") if self.mode == "server" else SCHEMES
 
     @property
     def allows_private_hosts(self) -> bool:

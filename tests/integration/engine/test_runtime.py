@@ -80,7 +80,7 @@ class Bench:
 
     def left(self) -> list[str]:
         """What is left of runs: folders and processes."""
-        return [path.name for path in (self.sandbox.work / "runs").iterdir()] + [
+        return [path.name for path in (self.sandbox.work / "runs").glob("*")] + [
             str(one) for one in self.sandbox.left()
         ]
 

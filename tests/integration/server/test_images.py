@@ -4,7 +4,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,17 +251,18 @@ def test_doctor_says_what_is_there(image_server: ImageServer) -> None:
     assert found["kubernetes"] == {"name": "kubernetes", "ok": True, "detail": "not used"}
 
 
-def test_without_an_engine_the_step_fails_and_says_what_to_do(tmp_path: Path) -> None:
-    del tmp_path
+def test_without_an_engine_a_run_that_needs_one_is_refused_and_says_what_to_do() -> None:
     folder = make_folder()
     running = ImageServer(folder, "--no-examples", environment={"INFRAXYS_CONTAINER_SOCKET": "/nowhere/podman.sock"})
     try:
         repository = GitRepository(folder / "tests" / "library.git")
         repository.commit(module(), branch="main")
         running.add_module(repository.path)
-        run, _ = running.run("script.sh")
-        assert run["status"] == "FAILED"
-        assert "the container engine does not answer" in run["message"]
+        refused = running.client.post("/api/v1/instance/main/ins-1/files/script.sh/execute")
+        assert (refused.status_code, refused.json()["code"]) == (503, "no_runner")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "names a container image, and no container engine was found" in refused.json()["detail"]
+        assert running.client.get("/api/v1/runs").json()["items"] == []
         assert running.run("plain.sh")[0]["status"] == "SUCCESS"
     finally:
         running.stop()

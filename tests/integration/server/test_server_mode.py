@@ -1,12 +1,15 @@
 """Accounts and tokens in server mode."""
 
+import hashlib
+import json
+import os
 import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
-from factories.modules import INSTANCE
+from factories.modules import ENVIRONMENT, FAILING_WORKFLOW, INSTANCE
 from infraxys.server.auth import tokens
 from plugins.server import ServerProcess
 
@@ -125,7 +128,12 @@ class TestStart:
 
     def test_it_stops_well_on_sigterm(self, own_server: ServerProcess) -> None:
         assert own_server.execute(INSTANCE, "ok.sh")["status"] == "SUCCESS"
+        name = hashlib.sha256(os.fsencode(own_server.data / "work")).hexdigest()[:16]
+        in_memory = Path(f"/dev/shm/infraxys-{os.geteuid()}-{name}")
+        runs = [folder for folder in (own_server.data / "work" / "runs", in_memory) if folder.exists()]
+        assert runs
         assert own_server.stop() == 0
+        assert not any(folder.exists() for folder in runs)
 
     def test_runs_and_modules_survive_a_restart(self, own_server: ServerProcess) -> None:
         run = own_server.execute(INSTANCE, "ok.sh")
@@ -150,8 +158,28 @@ class TestCommandLine:
     def test_async_prints_the_id_that_log_and_show_take(self, server: ServerProcess) -> None:
         run_id = server.command("run", "action", "main", INSTANCE, "ok.sh", "--async").stdout.strip()
         assert "hello from web" in server.command("run", "log", run_id).stdout
-        assert '"SUCCESS"' in server.command("run", "show", run_id).stdout
+        shown = server.command("run", "show", run_id).stdout
+        assert shown.startswith(f"{run_id}  SUCCESS\naction 'ok.sh' of localhost/tests/library, branch main, commit ")
+        assert json.loads(server.command("run", "show", run_id, "--json").stdout)["status"] == "SUCCESS"
         assert run_id in server.command("run", "list", "--json").stdout
+
+    def test_a_run_is_repeated_from_a_step_on(self, server: ServerProcess) -> None:
+        first = server.command("run", "workflow", "main", ENVIRONMENT, FAILING_WORKFLOW, "--json")
+        run = json.loads(first.stdout)
+        assert (first.returncode, run["status"]) == (3, "FAILED")
+        again = server.command("run", "rerun", run["id"], "--from-step", "2")
+        assert (again.returncode, again.stdout) == (3, "before\n")
+        assert again.stderr == f"FAILED: {run['message']}\n"
+        cancelled = server.command("run", "cancel", run["id"])
+        assert (cancelled.returncode, "already_finished" in cancelled.stderr) == (1, True)
+
+    @pytest.mark.parametrize("arguments", [["run", "action", "main"], ["run", "list", "--limit", "0"], ["nothing"]])
+    def test_wrong_usage_is_2_and_names_the_command_as_it_is_typed(
+        self, server: ServerProcess, arguments: list[str]
+    ) -> None:
+        refused = server.command(*arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("Usage: infraxys ")
 
     def test_module_list_shows_the_branches(self, server: ServerProcess) -> None:
         listed = server.command("module", "list", "--json").stdout

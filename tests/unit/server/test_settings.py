@@ -1,11 +1,13 @@
 """Where settings come from, and that each is documented."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from infraxys.cli.server_commands import serve
 from infraxys.server.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "operate" / "settings.md"
@@ -21,6 +23,10 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(Settings.model_fields)
+
+
+def test_every_option_of_the_server_is_a_setting() -> None:
+    assert set(inspect.signature(serve).parameters) <= set(Settings.model_fields)
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
@@ -49,13 +55,38 @@ def test_a_file_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         Settings()
 
 
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "infraxys.toml"
+    file.write_text("port =\n")
+    monkeypatch.setenv("INFRAXYS_CONFIG", str(file))
+    with pytest.raises(ValueError, match=r"infraxys\.toml' is not TOML: .*line 1"):
+        Settings()
+
+
+def test_the_home_folder_may_be_written_as_a_shell_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("INFRAXYS_DATA_DIR", "~/infraxys")
+    settings = Settings()
+    assert settings.data_dir == Path("/home/ada/infraxys")
+    assert settings.database == "sqlite:////home/ada/infraxys/db/infraxys.db"
+
+
 def test_settings_cannot_be_changed_later() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": 65536}, {"slots": 0}, {"mode": "open"}, {"grace": -1}, {"body_limit": 1}, {"backend": "none"}]
+    "wrong",
+    [
+        {"port": 65536},
+        {"slots": 0},
+        {"mode": "open"},
+        {"grace": -1},
+        {"body_limit": 1},
+        {"backend": "none"},
+        {"git_schemes": "ext"},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -43,7 +43,8 @@ SWEEP_SECONDS = 5.0
 IN_CONTAINER = "in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
 NO_NAMESPACES = (
     "user namespaces are not allowed here: sysctl kernel.unprivileged_userns_clone=1 and user.max_user_namespaces, "
-    f"on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; {IN_CONTAINER}"
+    f"on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; {IN_CONTAINER}; "
+    "in a chroot, start as root and with /proc mounted"
 )
 HINTS = {  # what is said: how to mend it
     "mount proc": IN_CONTAINER,
@@ -287,10 +288,10 @@ class BubblewrapBackend:
 
         Gives how many processes were killed.
         """
-        killed = 0
+        killed: set[int] = set()  # some are still there when they are looked for again
         deadline = time.monotonic() + SWEEP_SECONDS
         while found := find_sandboxes(self.work):
-            killed += sum(kill_sandbox(process, self.work) for process in found)
+            killed.update(process for process in found if kill_sandbox(process, self.work))
             if time.monotonic() > deadline:
                 break
             time.sleep(0.01)
@@ -298,7 +299,7 @@ class BubblewrapBackend:
             group.kill_all()
             group.remove()
         remove_tree(self.work / "runs")
-        return killed
+        return len(killed)
 
     def runs_folder(self) -> Path:
         """Give where the folders of running actions belong: in memory where control groups count it, else in `work`."""
@@ -340,17 +341,17 @@ def is_sandbox(process: int, work: Path) -> bool:
     return b"--json-status-fd" in words and any(word.startswith(marker) for word in words)
 
 
-def kill_sandbox(process: int, work: Path) -> int:
-    """Kill a process if it is a sandbox still; gives how many were killed."""
+def kill_sandbox(process: int, work: Path) -> bool:
+    """Kill a process if it is a sandbox still; tells whether it was."""
     with suppress(OSError):
         handle = os.pidfd_open(process)
         try:
             if is_sandbox(process, work):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                return 1
+                return True
         finally:
             os.close(handle)
-    return 0
+    return False
 
 
 def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:

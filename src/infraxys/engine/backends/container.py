@@ -75,6 +75,11 @@ class ContainerBackend:
                 self._api = api
             return self._facts
 
+    def missing(self) -> str:
+        """Say what is missing to execute anything, as far as it shows without asking; empty when nothing is."""
+        is_there = self._facts is not None or (find_socket() if self._socket is None else self._socket.exists())
+        return "" if is_there else NO_ENGINE
+
     async def _sweep(self, api: ContainerApi) -> None:
         for container in await api.find_containers(f"{LABEL}={self._mark}"):
             await api.remove(container)

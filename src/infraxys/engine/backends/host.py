@@ -269,9 +269,7 @@ def is_reachable(work: Path, accounts: Accounts) -> bool:
     """Whether the sandbox's accounts can come as far as `work`: through every folder above it that is there."""
     if accounts.gid is None:
         return True
-    for parent in work.resolve().parents:
-        if not parent.exists():  # made later, for everybody
-            continue
+    for parent in filter(Path.exists, work.resolve().parents):
         status = parent.stat()
         if not (status.st_mode & 0o001 or (status.st_gid == accounts.gid and status.st_mode & 0o010)):
             return False

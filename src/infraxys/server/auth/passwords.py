@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn import zxcvbn
 
 from infraxys.server.errors import Unavailable
 
@@ -50,6 +49,8 @@ class Passwords:
         password = normalise(password)
         if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
             raise WeakPassword(f"a password has {MIN_LENGTH} to {MAX_LENGTH} characters")
+        from zxcvbn import zxcvbn  # noqa: PLC0415 - its lists of words take 13 MB, and most servers never need them
+
         with self._estimating:
             estimate = zxcvbn(password[:ESTIMATED_LENGTH], [*known, "infraxys"])
         if estimate["score"] < MIN_SCORE:

@@ -31,6 +31,7 @@ from infraxys.server.catalog.errors import (
     UnknownFile,
     UnknownInstance,
     UnknownWorkflow,
+    narrowed,
 )
 from infraxys.server.errors import Problem as Refusal
 from infraxys.spec.identity import BranchPath, ModuleId
@@ -158,9 +159,9 @@ class Catalog:
         ]
         if not places:
             check_branch(index, branch, sight)
-            raise UnknownInstance(
-                instance_id, branch, closest(instance_id, seen(index.instances, sees_instance, sight))
-            )
+            where = narrowed(module=module, environment=environment_id, container=container_id)
+            near = None if where else closest(instance_id, seen(index.instances, sees_instance, sight))
+            raise UnknownInstance(instance_id, branch, near, where)
         if len(places) > 1:
             raise AmbiguousId("instance", instance_id, [place(path, view) for path, view in places])
         path, view = places[0]
@@ -304,7 +305,8 @@ class Catalog:
         if not places:
             check_branch(index, branch, sight)
             known = seen(index.environments, sees_environment, sight)
-            raise UnknownEnvironment(environment_id, branch, closest(environment_id, known))
+            near = None if module else closest(environment_id, known)
+            raise UnknownEnvironment(environment_id, branch, near, narrowed(module=module))
         if len(places) > 1:
             candidates = [f"module {path.module}, environment '{view.name}'" for path, view in places]
             raise AmbiguousId("environment", environment_id, candidates)

@@ -8,6 +8,11 @@ from infraxys.spec.problem import Problem as FileProblem
 SHOWN = 100  # characters of an id from a request that a message repeats
 
 
+def narrowed(**parts: str | None) -> str:
+    """Say in which part of everything something was looked for."""
+    return "".join(f" in {noun} '{given[:SHOWN]}'" for noun, given in parts.items() if given is not None)
+
+
 def did_you_mean(near: str | None) -> str:
     """Add the closest match, where there is one."""
     return f"; did you mean '{near}'?" if near else ""
@@ -27,8 +32,10 @@ class UnknownInstance(NotFound):
 
     code = "unknown_instance"
 
-    def __init__(self, instance_id: str, branch: str, near: str | None) -> None:
-        super().__init__(f"no instance '{instance_id[:SHOWN]}' on a branch '{branch[:SHOWN]}'{did_you_mean(near)}")
+    def __init__(self, instance_id: str, branch: str, near: str | None, where: str = "") -> None:
+        super().__init__(
+            f"no instance '{instance_id[:SHOWN]}' on a branch '{branch[:SHOWN]}'{where}{did_you_mean(near)}"
+        )
 
     @classmethod
     def because(cls, message: str, branch: str) -> "UnknownInstance":
@@ -43,9 +50,9 @@ class UnknownEnvironment(NotFound):
 
     code = "unknown_environment"
 
-    def __init__(self, environment_id: str, branch: str, near: str | None) -> None:
+    def __init__(self, environment_id: str, branch: str, near: str | None, where: str = "") -> None:
         super().__init__(
-            f"no environment '{environment_id[:SHOWN]}' on a branch '{branch[:SHOWN]}'{did_you_mean(near)}"
+            f"no environment '{environment_id[:SHOWN]}' on a branch '{branch[:SHOWN]}'{where}{did_you_mean(near)}"
         )
 
     @classmethod

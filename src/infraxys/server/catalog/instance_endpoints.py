@@ -45,8 +45,7 @@ B = TypeVar("B", bound=Lenient)
 
 def body_of(model: type[Lenient], *, required: bool = True) -> dict[str, Any]:
     """Describe a body that the handler reads itself."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    schema = model.model_json_schema()
     return {"requestBody": {"content": {"application/json": {"schema": schema}}, "required": required}}
 
 

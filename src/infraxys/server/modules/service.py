@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 HOSTED = "hosted:"
 SHOWN_BRANCHES = 10
 ATTEMPTS = 10  # at a commit on a branch that others move at the same time
-EXAMPLE = ModuleId("local", "infraxys", "getting-started")
+EXAMPLE = BranchPath(ModuleId("local", "infraxys", "getting-started"), "main")
 
 
 class UnknownModule(NotFound):
@@ -116,9 +116,11 @@ class Modules:
         self._serving = asyncio.Lock()  # heads are told in the order in which they were written
         self._committing: defaultdict[ModuleId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def load(self) -> None:
-        """Serve what is registered."""
-        self._on_change(await self._database.aread(read_heads))
+    async def load(self) -> Collection[BranchPath]:
+        """Serve what is registered, and give it."""
+        heads = await self._database.aread(read_heads)
+        self._on_change(heads)
+        return heads.keys()
 
     async def _serve(self, write: Callable[[Connection], object]) -> None:
         """Write which commits are served from now on, and tell."""

@@ -38,9 +38,7 @@ EXECUTE_BODY: dict[str, Any] = {
 }
 ADHOC_BODY: dict[str, Any] = {
     "requestBody": {
-        "content": {
-            "application/json": {"schema": ExecuteAdhoc.model_json_schema(ref_template="#/components/schemas/{model}")}
-        },
+        "content": {"application/json": {"schema": ExecuteAdhoc.model_json_schema()}},
         "required": True,
     }
 }

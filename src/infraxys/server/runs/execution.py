@@ -51,6 +51,12 @@ FRESH = timedelta(seconds=2)
 T = TypeVar("T")
 
 
+class NoRunner(Unavailable):
+    """Nothing could ever execute the run."""
+
+    code = "no_runner"
+
+
 @dataclass(slots=True)
 class ActiveRun:
     """A run that this process executes or will execute."""
@@ -98,6 +104,11 @@ class RunExecution:
         self._ended: set[str] = set()  # ended before the engine asked for it
 
     # -- before and while a run executes --
+
+    def check(self, plan: Plan) -> None:
+        """Raise NoRunner for a plan that nothing here could execute."""
+        if missing := self._runtime.missing(plan):
+            raise NoRunner(missing, retry_after_seconds=60)
 
     def accept(self, record: RunRecord, plan: Plan, context: RunContext) -> None:
         """Keep the plan and the record of a run that is about to be recorded."""

@@ -184,9 +184,9 @@ async def get_run_log(
     if position is not None:
         parts = reader.steps_text(position, offset, length)
         return StreamingResponse(stripped(parts) if strip else parts, media_type="text/plain", headers=headers)
-    wanted = request.headers.get("range")
-    if wanted is not None:
-        start, end = parse_range(wanted, length, "log")
+    part = parse_range(request.headers.get("range"), length, "log")
+    if part is not None:
+        start, end = part
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
         return text_response(reader, start, end, headers, 206)
     if offset > length:

@@ -51,6 +51,23 @@ class ExecuteAdhoc(Execute):
     environment_guid: Id
     actions: Annotated[list[AdhocAction], Field(min_length=1, max_length=500)]
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "environmentGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f3001",
+                    "actions": [
+                        {
+                            "containerGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f4001",
+                            "instanceGuid": "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f5001",
+                            "filename": "report.sh",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
 
 class AnswerDialog(Request):
     """The answer to a dialog: what its kind asks for."""

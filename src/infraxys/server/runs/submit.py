@@ -94,10 +94,14 @@ class Runs:
         self._late = LateSubmissions(engine.submit)
 
     async def submit(self, target: Target, submission: Submission, repeated: Repeated | None = None) -> Submitted:
-        """Accept a run: planned, recorded and handed to the durable engine when this returns. Raises Unavailable."""
+        """Accept a run: planned, recorded and handed to the durable engine when this returns.
+
+        Raises Unavailable and NoRunner.
+        """
         if self._late:
             raise Unavailable("the engine that executes runs cannot be written to just now")
         plan = await self._catalog.plan(target) if repeated is None else repeated.plan
+        self.execution.check(plan)
         run = new_run(target, plan, submission)
         run_id: str = run["id"]
         steps = new_steps(run_id, plan)
