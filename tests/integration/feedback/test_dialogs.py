@@ -343,6 +343,8 @@ send({"requestType": "SET_REST_RESPONSE", "actionResponse": "x" * 300000})
         assert {(len(error["code"]), len(error["message"])) for error in run["errors"]} == {(200, 10000), (200, 9)}
         assert len(run["logEntries"]) == 100
         assert {(len(entry["level"]), len(entry["message"])) for entry in run["logEntries"]} == {(20, 10000), (20, 9)}
+        assert run["actionResponse"] is None
+        assert "may have 262144 characters" in run["log"]
 
     def test_together_they_fit_into_a_list_of_runs(self, server: ServerProcess) -> None:
         code = """
@@ -353,8 +355,6 @@ for number in range(50):
         run = server.execute(INSTANCE, "code.py", argument=python(code))
         assert (len(run["errors"]), len(run["logEntries"])) == (7, 6)
         assert log_of(server, run["id"]).count("[INFO] mmm") == 50  # the log has them all
-        assert run["actionResponse"] is None
-        assert "may have 262144 characters" in run["log"]
 
 
 class TestEvents:
