@@ -29,9 +29,8 @@ set -- "${__infraxys_arguments[@]}"
 
 # Arguments: function of failures.sh, its arguments.
 __infraxys_failed() {
-    declare -F "$1" >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
-    # A shell that ends because it cannot start a process may not read files any more.
-    if declare -F "$1" >/dev/null; then "$@"; fi
+    declare -F __infraxys_find_place >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
+    "$@"
 }
 
 # The shell has forgotten the line by the time its trap runs. Otherwise as the shell's own.
@@ -46,9 +45,10 @@ exit() {
     builtin exit "$status"
 }
 
+# 254: the shell may start no more processes, which it has said. It would not read a file before those it has are gone.
 __infraxys_arm() {
     trap '__infraxys_failed __infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
-    trap 'case $? in 0) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
+    trap 'case $? in 0 | 254) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
 }
 
 set -eE -o pipefail

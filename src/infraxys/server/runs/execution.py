@@ -244,6 +244,8 @@ class RunExecution:
             return StepOutcome(Status.CANCELLED, None)
         if active.record is not None:
             active.record = as_started(active.record, index, self._executor_id, now, previous)
+        if record is None and self._watchers.is_followed(run_id):  # since a moment ago: it has seen what was before
+            record = active.record or self._record(run_id)
         if record is not None:
             self._watchers.publish(record)
         loop = self._watchers.loop
