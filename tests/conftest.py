@@ -1,5 +1,8 @@
 """Fixtures that every part may use."""
 
+import socket
+from typing import Any
+
 # One that uses another comes behind it.
 pytest_plugins = [
     "plugins.postgres",
@@ -13,3 +16,16 @@ pytest_plugins = [
     "plugins.openbao",
     "plugins.chromium",
 ]
+
+
+def pytest_configure() -> None:
+    """Know `localhost` on a bare system as well, which has no /etc/hosts, as libcurl and browsers do."""
+    system = socket.getaddrinfo
+    try:
+        system("localhost", None)
+    except OSError:
+
+        def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+            return system("127.0.0.1" if host in {"localhost", b"localhost"} else host, *arguments, **options)
+
+        socket.getaddrinfo = getaddrinfo

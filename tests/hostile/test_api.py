@@ -173,8 +173,30 @@ def test_b7_the_method_cannot_be_overridden(server: ServerProcess, name: str) ->
     assert server.client.get(f"{ACTION}/ok.sh/execute", headers={name: "POST"}).status_code == 405
 
 
-def test_a5_forged_forwarding_headers_change_no_link(server: ServerProcess) -> None:
-    forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "Forwarded": "host=evil.example"}
-    answer = server.client.post(f"{ACTION}/ok.sh/execute", json={}, headers=forged)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "Forwarded": "host=evil.example"},
+        {"Host": "evil.example"},
+        {"X-Original-URL": "/evil.example", "X-Rewrite-URL": "/evil.example", "X-Host": "evil.example"},
+    ],
+)
+def test_a5_forged_hosts_change_no_link(team_server: ServerProcess, forged: dict[str, str]) -> None:
+    forged["Authorization"] = f"token {team_server.admin_token}"  # type: ignore[attr-defined]
+    answer = team_server.client.post(f"{ACTION}/ok.sh/execute", json={"asynchronous": True}, headers=forged)
     assert answer.status_code == 200
+    assert answer.headers["location"].startswith("/api/v1/runs/")
     assert "evil.example" not in answer.text + str(answer.headers)
+
+
+def test_a5_two_authorization_headers_are_refused(team_server: ServerProcess) -> None:
+    token = f"token {team_server.admin_token}"  # type: ignore[attr-defined]
+    for second in (token, "token wrong", ""):
+        answer = team_server.client.get("/api/v1/me", headers=[("Authorization", token), ("Authorization", second)])
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "X-Real-IP"])
+def test_b11_developer_mode_answers_nothing_that_a_proxy_passes_on(server: ServerProcess, header: str) -> None:
+    answer = server.client.get("/api/v1/me", headers={header: "for=203.0.113.9"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "misdirected_request")

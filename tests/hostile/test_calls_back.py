@@ -1,4 +1,7 @@
-"""What an action tries with the token of its run, and with what says who started it (hostile.md B5, sandbox.md S17)."""
+"""What an action tries with the token of its run, and with what says who started it.
+
+hostile.md B5, field.md G7, sandbox.md S17.
+"""
 
 import json
 import time
@@ -122,7 +125,7 @@ def test_a_run_that_an_action_starts_says_so(access_server: AccessServer) -> Non
     )
 
 
-def test_b05_a_token_is_of_no_use_once_its_run_has_ended(
+def test_b05_g7_a_token_is_of_no_use_once_its_run_has_ended(
     access_server: AccessServer, running: tuple[str, str, str]
 ) -> None:
     run_id, token, owner = running

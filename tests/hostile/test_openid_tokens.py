@@ -14,6 +14,7 @@ from infraxys.server.auth.openid.provider import Provider as Client
 from infraxys.server.auth.openid.provider import ProviderUnavailable
 from plugins.oidc import (
     AUDIENCE,
+    CLI_CLIENT_ID,
     CLIENT_ID,
     Browser,
     Provider,
@@ -298,6 +299,29 @@ def test_g8_administrators_come_and_go_with_their_group(openid_server: ServerPro
     assert call(openid_server, without).json()["isAdministrator"] is False
     # An older token is still good, but cannot bring back what was taken since.
     assert call(openid_server, with_group).json()["isAdministrator"] is False
+
+
+def test_g8_signing_out_with_an_access_token_ends_it_and_all_before_it(
+    openid_server: ServerProcess, provider: Provider
+) -> None:
+    name = f"leaver-{time.time_ns()}"
+    first, second = (provider.access_token(name, iat=now(age), jti=str(age)) for age in (-5, -1))
+    other = provider.access_token(f"{name}-too")
+    assert [call(openid_server, token).status_code for token in (first, second, other)] == [200] * 3
+    with httpx2.Client(verify=False) as client:
+        headers = {"Authorization": f"Bearer {second}"}
+        assert client.delete(f"{openid_server.url}/api/v1/session", headers=headers).status_code == 204
+    assert [call(openid_server, token).status_code for token in (first, second, other)] == [401, 401, 200]
+
+
+@pytest.mark.parametrize("claim", ["client_id", "azp"])
+def test_g2_the_command_line_has_to_ask_the_provider_each_minute(
+    openid_server: ServerProcess, provider: Provider, claim: str
+) -> None:
+    of_cli: dict[str, Any] = {"client_id": None, claim: CLI_CLIENT_ID}
+    assert call(openid_server, provider.access_token("typist", iat=now(-50), **of_cli)).status_code == 200
+    assert call(openid_server, provider.access_token("typist", iat=now(-70), **of_cli)).status_code == 401
+    assert call(openid_server, provider.access_token("typist", iat=now(-70))).status_code == 200  # a program's
 
 
 def test_g2_a_disabled_account_is_out_at_once(openid_server: ServerProcess, provider: Provider) -> None:

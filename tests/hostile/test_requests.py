@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -111,6 +112,15 @@ class TestConnections:
         assert b"x-content-type-options: nosniff" in said
         assert json.loads(body)["code"] == "bad_request"
 
+    def test_a5_headers_without_end_cost_no_memory(self, own_server: ServerProcess) -> None:
+        before = resident_bytes(own_server)
+        with connection_to(own_server) as connection, suppress(OSError):
+            connection.sendall(b"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\nX: ")
+            for _ in range(64):
+                connection.sendall(b"a" * 2**20)
+        assert resident_bytes(own_server) - before < 16 * 2**20
+        assert own_server.client.get("/api/v1/me").status_code == 200
+
     def test_a12_requests_sent_together_are_answered_in_order(self, server: ServerProcess) -> None:
         with connection_to(server) as connection:
             first = head("GET", "/api/v1/runs/first")
@@ -177,6 +187,24 @@ class TestKeys:
             headers = {"Idempotency-Key": "a6-caller", "Authorization": f"token {token}"}
             runs.append(team_server.client.post(f"{ACTION}/ok.sh/execute", json={}, headers=headers).json()["id"])
         assert runs[0] == runs[2] != runs[1]
+
+    def test_a6_a_thousand_equal_requests_at_once_start_one_run(self, own_server: ServerProcess) -> None:
+        found: list[str] = []
+
+        def post_many() -> None:
+            with httpx.Client(base_url=own_server.url, verify=False, timeout=120) as client:
+                for _ in range(20):
+                    answer = client.post(f"{ACTION}/ok.sh/execute", json={}, headers={"Idempotency-Key": "a6-many"})
+                    found.append(answer.json()["id"])
+
+        threads = [threading.Thread(target=post_many) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 1000
+        assert {item["id"] for item in own_server.client.get("/api/v1/runs").json()["items"]} == set(found)
+        assert len(set(found)) == 1
 
     @pytest.mark.parametrize("key", ["", "x" * 256, '""'])
     def test_a6_odd_keys_are_400(self, server: ServerProcess, key: str) -> None:

@@ -94,7 +94,7 @@ def create_openid_user(name: str, subject: str, data_dir: Path | None, *, admin:
 def list_users(data_dir: DataDir = None, server: Server = None, token: Token = None, as_json: AsJson = False) -> None:
     """List the accounts. Example: infraxys user list --json."""
     if server:
-        rows = all_users(Api(server, token))
+        rows = Api(server, token).all("/users")
     else:
         from infraxys.server.accounts.schemas import user_object
         from infraxys.server.auth import users
@@ -193,7 +193,7 @@ def list_tokens(
 ) -> None:
     """List tokens, without their secrets; of a server, your own. Example: infraxys token list."""
     if server:
-        rows = Api(server, token).call("GET", "/tokens")["items"]
+        rows = Api(server, token).all("/tokens")
     else:
         from infraxys.server.accounts.schemas import token_object
         from infraxys.server.auth import tokens
@@ -264,22 +264,9 @@ def only_user(connection: Any) -> dict[str, Any]:
     return able[0]
 
 
-def all_users(api: Api, text: str | None = None) -> list[dict[str, Any]]:
-    """Read every page of a server's accounts."""
-    rows: list[dict[str, Any]] = []
-    cursor = None
-    while True:
-        query = "?limit=500" + (f"&text={segment(text)}" if text else "") + (f"&cursor={cursor}" if cursor else "")
-        page = api.call("GET", f"/users{query}")
-        rows += page["items"]
-        cursor = page["nextCursor"]
-        if cursor is None:
-            return rows
-
-
 def remote_user(api: Api, name: str) -> dict[str, Any]:
     """Find an account of a server by its name. Raises Failed."""
-    for row in all_users(api, name):
+    for row in api.all(f"/users?text={segment(name)}"):
         if row["name"] == name.strip().casefold():
             return row
     raise Failed(f"there is no user '{name}'")

@@ -56,9 +56,13 @@ def export(data_dir: DataDir = None) -> None:
 
 
 @audit_app.command("checkpoint")
-def print_checkpoint(data_dir: DataDir = None) -> None:
+def print_checkpoint(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Print the end of the chain, to be kept elsewhere. Example: infraxys audit checkpoint."""
     from infraxys.server.audit.trail import checkpoint
 
     with open_database(data_dir) as database:
-        print(database.read_now(checkpoint))
+        end = database.read_now(checkpoint)
+    if as_json:
+        print_json({"sequence": end.sequence, "hash": end.hash, "text": str(end)})
+    else:
+        print(end)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 MAX_SECONDS = 1800
 SLOW_DOWN_SECONDS = 5
+# The server wants tokens no older than a minute, so that who is revoked at the provider is out by then.
+USED_SECONDS = 60
 MAX_CODE, MAX_URL = 40, 2000
 
 
@@ -109,7 +111,7 @@ async def _token(provider: Provider, client_of: Mapping[str, Any], parameters: M
         "resource": client_of.get("resource"),
         "accessToken": access_token,
         "refreshToken": token.get("refresh_token"),
-        "expiresAt": time.time() + float(token.get("expires_in", 300)),
+        "expiresAt": time.time() + min(float(token.get("expires_in", 300)), USED_SECONDS),
     }
 
 

@@ -74,7 +74,10 @@ def logout(server: Server = None) -> None:
         else:
             from infraxys.cli.device import revoke
 
-            revoke(entry)
+            try:
+                Api(url, None).call("DELETE", "/session")
+            finally:  # with the token of now: that one may have been exchanged for the call
+                revoke(credentials.find(url) or entry)
     except Failed as failure:
         print(f"infraxys: it is forgotten here, but could not be taken back: {failure}", file=sys.stderr)
     credentials.remove(url)

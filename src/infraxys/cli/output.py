@@ -1,12 +1,15 @@
 """How commands speak: data on stdout, one clear line on stderr when something failed."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from infraxys.cli.terminal import plain
+
+_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d{6}Z\Z")
 
 
 class Failed(Exception):  # noqa: N818 - reads as what happened
@@ -38,6 +41,12 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def readable(value: object) -> str:
+    """Write a value for people: times to the second, nothing that a terminal obeys."""
+    text = "" if value is None else _FRACTION.sub("Z", str(value))
+    return "".join(character if character.isprintable() else "\ufffd" for character in plain(text))
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """Print data for people: `columns` maps keys to headings. Lines are only broken to fit a terminal."""
     from rich.console import Console
@@ -48,5 +57,5 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if row.get(key) is None else plain(str(row[key]))) for key in columns))
+        table.add_row(*(Text(readable(row.get(key))) for key in columns))
     Console(width=None if sys.stdout.isatty() else 100_000).print(table)

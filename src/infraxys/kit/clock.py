@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 
 def utc_now() -> datetime:
@@ -21,6 +22,12 @@ class SteadyClock:
         return self._start + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - self._began)
 
 
+@overload
+def timestamp(value: datetime) -> str: ...
+@overload
+def timestamp(value: None) -> None: ...
+@overload
+def timestamp(value: datetime | None) -> str | None: ...
 def timestamp(value: datetime | None) -> str | None:
     """Write a time as RFC 3339 in UTC."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")

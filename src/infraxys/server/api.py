@@ -12,6 +12,7 @@ from infraxys.server.catalog import endpoints as catalog
 from infraxys.server.catalog import instance_endpoints as instances
 from infraxys.server.live import endpoints as live
 from infraxys.server.modules import endpoints as modules
+from infraxys.server.pages import endpoints as pages
 from infraxys.server.projects import endpoints as projects
 from infraxys.server.projects import grant_endpoints as grants
 from infraxys.server.projects import team_endpoints as teams
@@ -45,4 +46,5 @@ routers = (
     audit.router,
     health.router,
     reference.router,
+    pages.router,
 )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -35,8 +35,8 @@ from infraxys.server.middleware import BodyLimit, LoopbackOnly, RawPath, Request
 from infraxys.server.settings import Settings
 
 log = logging.getLogger(__name__)
-# What any route answers before it is asked.
-EDGE = {str(status): answer for status, answer in responses(400, 413, 421, 429).items()}
+# Of any route, before it is asked: a parameter with NUL, too much, the name of another host, too many requests.
+BEFORE = {str(status): answer for status, answer in responses(400, 413, 421, 429).items()}
 
 
 class Running(Protocol):
@@ -66,8 +66,7 @@ def build_app(services: Running) -> FastAPI:
     app.state.services = services
     for router in routers:
         for route in router.routes:
-            if isinstance(route, APIRoute | APIWebSocketRoute):
-                declared(route)  # what declares no permission is not served at all
+            declared(route)  # what declares no permission is not served at all
         app.include_router(router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -130,7 +129,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for name, path in document["paths"].items():
             for method, operation in path.items():
                 document_permission(operation, needs[name, method])
-                operation["responses"] = {**EDGE, **operation["responses"]}
+                operation["responses"] = {**BEFORE, **operation["responses"]}
                 # We answer 422 in one form only.
                 validation = operation.get("responses", {}).get("422", {})
                 if "application/json" in validation.get("content", {}):
@@ -139,6 +138,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             components["schemas"].pop(name, None)
         share_definitions(document["paths"], components["schemas"])
         add_examples(document)
+        for schema in components["schemas"].values():
+            for example in schema.get("examples", ()):  # FastAPI has left out what is null in them
+                example.update({member: None for member in schema.get("required", ()) if member not in example})
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -157,6 +157,16 @@ class MisdirectedRequest(Problem):
     code = "misdirected_request"
 
 
+class HeadTooLarge(Problem):
+    """The line and the headers of a request are over the limit."""
+
+    status = 431
+    code = "head_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("the headers of the request are too large")
+
+
 class Unprocessable(Problem):
     """The JSON does not fit what is expected."""
 

@@ -53,8 +53,9 @@ class AuditEdge:
         self._refusals.note(
             status,
             action_of(operation),
-            getattr(route, "path", ""),
+            scope["path"],
             current(),
+            route=getattr(route, "path_format", ""),
             code=getattr(problem, "code", REFUSED[status]),
             grant=problem.extra.get("grant") if isinstance(problem, Forbidden) else None,
         )

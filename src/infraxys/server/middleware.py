@@ -24,6 +24,8 @@ from infraxys.server.errors import (
 from infraxys.server.paths import API
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# What proxies add to a request, beside X-Forwarded-….
+FORWARDING = frozenset({b"forwarded", b"via", b"x-real-ip"})
 MAX_PATH = 8 * 1024
 UPLOADS = (f"{API}/caches/", f"{API}/cache/")
 UPLOAD_PATIENCE = 20  # times the seconds that a body may take
@@ -39,6 +41,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", CONTENT_POLICY),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )  # fmt: skip
 NO_STORE = (b"cache-control", b"no-store")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
@@ -88,7 +91,10 @@ class RequestEdge:
 
 
 class LoopbackOnly:
-    """Developer mode: the Host header has to name this machine, whatever DNS says (rebinding)."""
+    """Developer mode: the Host header has to name this machine, whatever DNS says (rebinding), and nobody passes on.
+
+    A proxy on this machine is on loopback itself, and many send the Host that they call: what it adds gives it away.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -98,8 +104,14 @@ class LoopbackOnly:
         if scope["type"] in {"http", "websocket"}:
             host = header(scope, b"host") or ""
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
+            problem = None
             if name.lower() not in LOOPBACK_HOSTS:
                 problem = MisdirectedRequest("in developer mode only https://localhost is answered")
+            elif any(key in FORWARDING or key.startswith(b"x-forwarded-") for key, _ in scope["headers"]):
+                problem = MisdirectedRequest(
+                    "in developer mode nothing is answered that a proxy passes on; use --mode server behind one"
+                )
+            if problem is not None:
                 await problem_response(problem, scope["path"])(scope, receive, send)
                 return
         await self.app(scope, receive, send)

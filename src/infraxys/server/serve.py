@@ -19,10 +19,10 @@ import uvloop
 
 from infraxys.engine.backends.base import BackendUnavailable
 from infraxys.server.app import build_app
+from infraxys.server.connections import Connection
 from infraxys.server.data_folder import DataFolder, DataFolderInUse
 from infraxys.server.db.engine import DatabaseUnavailable
 from infraxys.server.db.migrate import NewerSchema
-from infraxys.server.http_protocol import HttpProtocol
 from infraxys.server.live.messages import MAX_MESSAGE
 from infraxys.server.services import Services
 from infraxys.server.settings import Settings
@@ -126,7 +126,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"Infraxys is ready at {url}")
         if services.setup_link is not None:
             secret, end = services.setup_link
-            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {url}/setup#token={secret}")
+            link = f"{(settings.public_url or url).rstrip('/')}/setup#token={secret}"
+            say(f"Create the administrator (once, until {end:%Y-%m-%d %H:%M} UTC): {link}")
         if services.has_example and not settings.no_examples:
             for line in example_calls(url, needs_token=settings.mode == "server"):
                 say(line)
@@ -135,7 +136,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build_app(services),
         loop="asyncio",
-        http=HttpProtocol,
+        http=Connection,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could be a large one inside

@@ -81,7 +81,7 @@ class TestSession:
         user = accounts.new_user()
         browser = accounts.browser(user["name"])
         wrong = browser.put("/me/password", json={"currentPassword": OTHER_PASSWORD, "newPassword": OTHER_PASSWORD})
-        assert (*code(wrong), wrong.json()["errors"][0]["loc"]) == (422, "weak_password", "currentPassword")
+        assert (*code(wrong), wrong.json()["errors"][0]["loc"]) == (422, "wrong_password", "currentPassword")
         weak = browser.put("/me/password", json={"currentPassword": PASSWORD, "newPassword": "password1234"})
         assert (*code(weak), weak.json()["errors"][0]["loc"]) == (422, "weak_password", "newPassword")
         assert browser.get("/me").status_code == 200
@@ -107,7 +107,7 @@ class TestSession:
 
 
 class TestTokens:
-    def test_a_token_is_shown_once_and_works_as_its_owner(self, accounts: AccountServer) -> None:
+    def test_b2_a_token_is_shown_once_and_works_as_its_owner(self, accounts: AccountServer) -> None:
         user = accounts.new_user()
         browser = accounts.browser(user["name"])
         answer = browser.post("/tokens", json={"name": "ci", "description": "for the pipeline"})
@@ -119,10 +119,26 @@ class TestTokens:
             shown = client.get("/tokens").json()["items"]
         assert [item["id"] for item in shown] == [made["id"]]
         secret = made["token"].split("_")[2]
-        everything = browser.get("/tokens").text + browser.get(f"/tokens/{made['id']}").text
-        everything += accounts.admin.get(f"/users/{user['id']}/tokens").text
-        assert secret not in everything
-        assert "digest" not in everything
+        paths = ["/tokens", f"/tokens/{made['id']}", "/me", f"/users/{user['id']}", f"/users/{user['id']}/tokens"]
+        shown = [who.get(path) for who in (browser, accounts.admin) for path in (*paths, "/audit", "/audit/export")]
+        assert {answer.status_code for answer in shown} == {200, 403, 404}
+        assert made["id"] in shown[0].text
+        assert not any(secret in answer.text or "digest" in answer.text for answer in shown)
+
+    def test_b4_scopes_may_be_what_one_has_in_a_project_only(self, accounts: AccountServer) -> None:
+        user = accounts.new_user()
+        project = accounts.admin.post("/projects", json={"name": user["name"]}).json()["id"]
+        team = accounts.admin.post("/teams", json={"name": "t", "projectId": project}).json()["id"]
+        custom = accounts.admin.post("/grants", json={"name": user["name"], "projectId": project}).json()["id"]
+        given = {"projectId": project, "grants": ["project.list", "team.list", custom]}
+        assert accounts.admin.post(f"/teams/{team}/grants", json=given).status_code == 204
+        assert accounts.admin.put(f"/teams/{team}/members/{user['id']}").status_code == 204
+        browser = accounts.browser(user["name"])
+        client = with_token(accounts, browser.token(scopes=["project.list", custom])["token"])
+        assert [item["id"] for item in client.get("/projects").json()["items"]] == [project]
+        assert client.get("/teams").json()["grant"] == "team.list"
+        wider = browser.post("/tokens", json={"name": "x", "scopes": ["project.list", "run.list"]})
+        assert (wider.status_code, wider.json()["grant"]) == (403, "run.list")
 
     def test_g6_a_token_makes_rotates_and_widens_none_and_touches_no_session(self, accounts: AccountServer) -> None:
         made = accounts.admin.token()
@@ -207,6 +223,7 @@ class TestTokens:
             {"name": "x", "userId": "other"},
             {"name": "x", "createdAt": "2020-01-01T00:00:00Z"},
             {"name": "\ud83d"},
+            {"name": "\x1b]0;terminal\x07"},
             {"name": 1},
         ],
     )
@@ -245,6 +262,60 @@ class TestTokens:
             assert utc_now() < deadline
             shown = accounts.admin.get(f"/tokens/{made['id']}").json()
         assert shown["lastUsedAddress"] == "127.0.0.1"
+
+
+def walk(client: httpx.Client, path: str, **query: object) -> list[dict[str, object]]:
+    """Read a list to its end, two items at a time."""
+    found: list[dict[str, object]] = []
+    while True:
+        page = client.get(path, params={**query, "limit": 2}).json()
+        assert len(page["items"]) <= 2
+        found += page["items"]
+        if page["nextCursor"] is None:
+            return found
+        query["cursor"] = page["nextCursor"]
+
+
+class TestPages:
+    def test_tokens_come_in_pages_in_either_order(self, accounts: AccountServer) -> None:
+        user = accounts.new_user()
+        browser = accounts.browser(user["name"])
+        made = [browser.token(name=name)["id"] for name in ("b", "c", "a", "b", "d")]
+        for client, path in ((browser, "/tokens"), (accounts.admin, f"/users/{user['id']}/tokens")):
+            assert [item["id"] for item in walk(client, path)] == made[::-1]
+            assert [item["id"] for item in walk(client, path, sort="createdAt")] == made
+            assert [item["name"] for item in walk(client, path, sort="name")] == list("abbcd")
+            assert [item["name"] for item in walk(client, path, sort="-name")] == list("dcbba")
+
+    def test_a_page_goes_on_where_the_one_before_ended_whatever_is_deleted(self, accounts: AccountServer) -> None:
+        browser = accounts.browser(accounts.new_user()["name"])
+        made = [browser.token()["id"] for _ in range(4)][::-1]
+        first = browser.get("/tokens?limit=2").json()
+        assert browser.delete(f"/tokens/{made[1]}").status_code == 204
+        rest = browser.get("/tokens", params={"cursor": first["nextCursor"]}).json()
+        assert [item["id"] for item in rest["items"]] == made[2:]
+
+    def test_sessions_and_accounts_come_in_pages(self, accounts: AccountServer) -> None:
+        user = accounts.new_user()
+        browsers = [accounts.browser(user["name"]) for _ in range(3)]
+        ids = [browser.cookie.partition(".")[0] for browser in browsers]
+        assert [item["id"] for item in walk(browsers[0], "/sessions", sort="createdAt")] == ids
+        mark = user["name"][-6:]
+        names = [accounts.new_user(name=f"{letter}-{mark}")["name"] for letter in "cab"]
+        found = {sort: [item["name"] for item in walk(accounts.admin, "/users", text=f"-{mark}", sort=sort)]
+                 for sort in ("name", "-name", "createdAt", "-createdAt")}  # fmt: skip
+        assert found["createdAt"] == names == found["-createdAt"][::-1]
+        assert found["name"] == sorted(names) == found["-name"][::-1]
+
+    def test_a8_a_cursor_is_good_for_its_own_list_and_order(self, accounts: AccountServer) -> None:
+        browser = accounts.browser(accounts.new_user()["name"])
+        for _ in range(2):
+            browser.token()
+        cursor = browser.get("/tokens?limit=1").json()["nextCursor"]
+        for path in ("/sessions", "/tokens?sort=name", "/grants"):
+            assert browser.get(path, params={**httpx.URL(path).params, "cursor": cursor}).status_code == 400
+        other = accounts.browser(accounts.new_user()["name"])
+        assert other.get("/tokens", params={"cursor": cursor}).json()["items"] == []  # nobody else's
 
 
 class TestUsers:

@@ -81,7 +81,7 @@ class TestPeople:
         found = records(accounts.admin, target=f"user/{user['id']}")[::-1]
         assert [item["action"] for item in found] == ["user.create", *["user.update"] * 4, "user.delete"]
         assert {item["user"]["name"] for item in found} == {"root"}
-        assert found[1]["details"] == {"is_administrator": True}
+        assert found[1]["details"] == {"isAdministrator": True}
         assert PASSWORD not in json.dumps(records(accounts.admin))
 
     def test_every_event_of_a_token_is_on_record_without_its_secret(self, accounts: AccountServer) -> None:
@@ -128,6 +128,23 @@ class TestPeople:
         found = wait_for(lambda: records(accounts.admin, who=user["id"], what="team"))
         assert (found["result"], found["details"]["grant"]) == ("refused", "team.create")
         assert len(records(accounts.admin, who=user["id"], what="team")) == 1
+
+    def test_a_refusal_names_the_path_that_was_asked_for(self, accounts: AccountServer) -> None:
+        user, other = accounts.new_user(), accounts.new_user()
+        assert accounts.browser(user["name"]).get(f"/users/{other['id']}").status_code == 403
+        found = wait_for(lambda: records(accounts.admin, who=user["id"], what="user", result="refused"))
+        assert (found["action"], found["target"]) == ("user.get", f"/api/v1/users/{other['id']}")
+
+    def test_the_oldest_come_first_where_that_is_asked_for(self, accounts: AccountServer) -> None:
+        seen, query = [], {"limit": 2, "sort": "at", "what": "user"}
+        accounts.new_user(), accounts.new_user()
+        while len(seen) < 4:
+            page = accounts.admin.get("/audit", params=query).json()
+            seen += [item["sequence"] for item in page["items"]]
+            query["cursor"] = page["nextCursor"]
+        assert seen == sorted(set(seen))
+        query["sort"] = "-at"
+        assert accounts.admin.get("/audit", params=query).status_code == 400
 
 
 class TestResourcesAndRuns:
@@ -211,6 +228,8 @@ class TestReading:
         assert by_command[: point["sequence"]] == by_server[: point["sequence"]]
         assert json.loads(by_command[point["sequence"] - 1])["hash"] == point["hash"]
         assert accounts.command("audit", "checkpoint").stdout.count(":") == 1
+        end = json.loads(accounts.command("audit", "checkpoint", "--json").stdout)
+        assert end["text"] == f"{end['sequence']}:{end['hash']}"
 
     def test_the_command_lines_own_changes_are_on_record(self, accounts: AccountServer) -> None:
         name = f"cli-{uuid.uuid4().hex[:8]}"

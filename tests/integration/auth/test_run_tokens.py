@@ -74,7 +74,7 @@ def test_it_gives_the_starter_with_the_scopes_of_the_run_and_no_credential(
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_b05_it_is_good_only_while_the_run_executes(
+def test_b05_g7_it_is_good_only_while_the_run_executes(
     database: Database, key: TokenKey, ada: str, status: Status
 ) -> None:
     text = run_tokens.make(key, start(database, ada, status.value))
@@ -92,7 +92,7 @@ def test_b05_it_is_good_only_while_the_run_executes(
         ("", "127.0.0.1", None),
     ],
 )
-def test_b05_it_is_of_no_use_on_another_host(
+def test_b05_g7_it_is_of_no_use_on_another_host(
     database: Database, key: TokenKey, ada: str, address: str, own: str, expected: str | None
 ) -> None:
     text = run_tokens.make(key, start(database, ada))

@@ -61,7 +61,7 @@ class TestTheSame:
         second = rerun(server, first["id"])
         records = server.client.get("/api/v1/audit", params={"target": f"run/{second['id']}"}).json()["items"]
         accepted = next(record for record in records if record["action"] == "run.accept")
-        assert accepted["details"]["rerun_of"] == first["id"]
+        assert accepted["details"]["rerunOf"] == first["id"]
 
 
 class TestFromAStep:

@@ -5,6 +5,7 @@ import subprocess
 import uuid
 
 from factories.access import MODULE
+from factories.modules import CONTAINER, ENVIRONMENT
 from plugins.access import AccessServer
 
 
@@ -46,6 +47,23 @@ def test_a_project_is_set_up_by_commands_alone(access_server: AccessServer) -> N
     items = access_server.ask("GET", "/projects", token).json()["items"]
     assert [item["name"] for item in items] == ["Production"]
 
+    good(access_server, "project", "set", name, "--description", "what pays", "--limits", '{"processes": 64}')
+    shown = json.loads(good(access_server, "project", "show", name))
+    assert (shown["description"], shown["limits"], shown["grants"]) == ("what pays", {"processes": 64}, ["*"])
+    good(access_server, "team", "set", team, "--group", f"group-{name}")
+    assert json.loads(good(access_server, "team", "show", team))["externalGroup"] == f"group-{name}"
+    good(access_server, "grant", "set", grant, "--description", "to production")
+    protected = json.loads(good(access_server, "grant", "containers", grant, "--json"))
+    assert [item["containerId"] for item in protected] == ["con-1"]
+    good(access_server, "grant", "unprotect", grant, protected[0]["id"])
+    place_of = ("--module", MODULE, "--branch", "main")
+    included = good(access_server, "project", "include", name, ENVIRONMENT, CONTAINER, *place_of)
+    listed_there = json.loads(good(access_server, "project", "containers", f"{name}/Production", "--json"))
+    assert [(item["id"], item["isInherited"]) for item in listed_there] == [(included, True)]
+    good(access_server, "project", "exclude", name, included)
+    assert json.loads(good(access_server, "project", "containers", name, "--json")) == []
+    good(access_server, "grant", "delete", grant)
+
     good(access_server, "team", "revoke", team, "run.list", *place)
     good(access_server, "team", "remove", team, user)
     assert access_server.ask("GET", "/projects", token).status_code == 403
@@ -64,3 +82,5 @@ def test_what_is_wrong_is_one_clear_line(access_server: AccessServer) -> None:
     assert run(access_server, "team", "grant", "x", "--project", "root").returncode == 2
     for name in ("root", "Root", "/"):  # as it is listed, too
         assert "(not_possible)" in run(access_server, "project", "delete", name).stderr
+    assert run(access_server, "team", "set", "x").returncode == 2
+    assert run(access_server, "project", "set", "root", "--limits", "{").returncode == 2

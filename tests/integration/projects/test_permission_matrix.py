@@ -1,24 +1,24 @@
 """Every route of the API, called by every kind of caller. A route that is not covered fails."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 
 from factories.access import MODULE
 from factories.modules import CONTAINER, ENVIRONMENT, INSTANCE, WORKFLOW
-from infraxys.server import app as application
 from infraxys.server.api import routers
-from infraxys.server.app import api_routes, build_app
+from infraxys.server.app import api_routes
 from infraxys.server.auth.grants import GRANTS
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires, declared
-from infraxys.server.auth.rate_limits import RateLimits
-from infraxys.server.settings import Settings
+from infraxys.server.auth.subject import Subject
+from infraxys.server.errors import Forbidden
 from plugins.access import AccessServer
 
 ROUTES = [route for router in routers for route in api_routes(router)]
@@ -278,7 +278,7 @@ IN_PROJECT: dict[str, Callable[[World], Call]] = {
     "delete_cache_file": cache_call("/FILE", is_there=True),
     "get_project_cache_file": ring_2_call(),
     "update_project_cache_file": ring_2_call("dGV4dA=="),
-    "list_projects": lambda world: Call("/projects", world.project),
+    "list_projects": lambda world: Call("/projects?limit=500", world.project),
     "create_project": lambda world: Call(
         "/projects", world.project, {"parentId": world.project, "name": str(uuid.uuid4())}
     ),
@@ -355,6 +355,12 @@ def method_of(route: APIRoute) -> str:
 
 def is_forbidden(answer: httpx.Response, grant: str) -> bool:
     return answer.status_code == 403 and answer.json().get("grant") == grant
+
+
+def headers_of(answer: httpx.Response) -> dict[str, str]:
+    """Give the headers but for those that say which request it was, and how long what was sent there is."""
+    changing = {"date", "x-request-id", "content-length"}
+    return {name: value for name, value in answer.headers.items() if name not in changing}
 
 
 def worked(answer: httpx.Response) -> bool:
@@ -436,7 +442,7 @@ class TestInProject:
             for one in (call, call.with_unknown()):
                 assert is_forbidden(world.ask(method_of(route), one, token), grant)
 
-    def test_a2_tells_who_has_it_elsewhere_nothing(self, world: World, route: APIRoute) -> None:
+    def test_a2_g5_tells_who_has_it_elsewhere_nothing(self, world: World, route: APIRoute) -> None:
         call = IN_PROJECT[str(route.operation_id)](world)
         unknown = call.with_unknown()
         for token in (world.holder(world.other, grant_of(route), *call.also), world.administrator_of(world.other)):
@@ -448,6 +454,7 @@ class TestInProject:
             assert answer.status_code == 404
             same = world.ask(method_of(route), unknown, token)
             assert answer.text.replace(call.target, "") == same.text.replace(unknown.target, "")
+            assert headers_of(answer) == headers_of(same)
 
     def test_lets_in_who_has_it_there_or_above(self, world: World, route: APIRoute) -> None:
         grant = grant_of(route)
@@ -482,35 +489,69 @@ class TestInProject:
             assert is_forbidden(world.ask(method_of(route), call, wider), grant)
 
 
-class TestDenyByDefault:
-    def application_with(self, monkeypatch: pytest.MonkeyPatch, router: APIRouter) -> None:
-        class Services:
-            settings = Settings()
-            rate_limits = RateLimits(settings)
-            refusals = None
+class TestOtherWays:
+    """field.md G3: no other way to write a call gets further than the call itself."""
 
-            def lifespan(self, app: object) -> Any: ...
+    @pytest.mark.parametrize(
+        "vary",
+        [
+            lambda path: f"{path}/",
+            lambda path: f"/{path}",
+            lambda path: path.replace("/api/v1/", "/api/v1//"),
+            lambda path: path.replace("/api/v1/", "/api/v1/%2e/"),
+            lambda path: path.replace("/api/v1/", "/api/v1/x/..;/"),
+            lambda path: f"{path};x",
+            lambda path: f"{path}%2f",
+            lambda path: path.replace("/api/v1/", "/API/V1/"),
+            lambda path: path.replace("/api/", "/%61pi/"),
+        ],
+        ids=["slash", "double", "inner", "encoded dot", "dots", "semicolon", "encoded slash", "upper", "encoded"],
+    )
+    def test_g3_to_write_the_path(self, world: World, vary: Callable[[str], str]) -> None:
+        headers = {"Authorization": f"token {world.nobody}"}
+        for route in ROUTES:
+            if route.path_format.startswith("/api/v1/") and not isinstance(declared(route), Public):
+                url = f"{world.server.url}{vary(generic(route).path)}"
+                answer = world.server.client.request(method_of(route), url, headers=headers)
+                assert answer.status_code in {400, 403, 404, 405}, (route.operation_id, answer.status_code)
 
-        monkeypatch.setattr(application, "routers", (*routers, router))
-        build_app(Services())
+    @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PROPFIND"])
+    def test_g3_to_write_the_method(self, world: World, method: str) -> None:
+        for route in ROUTES:
+            if route.path_format.startswith("/api/v1/"):
+                answer = world.ask(method, generic(route), world.everything)
+                assert answer.status_code == 405, (route.operation_id, answer.status_code)
 
-    def test_a_route_without_a_declaration_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        router = APIRouter()
-        router.add_api_route("/api/v1/new", lambda: None, operation_id="get_new")
-        with pytest.raises(ValueError, match="exactly one permission"):
-            self.application_with(monkeypatch, router)
+    def test_g3_to_name_another_method_in_a_header(self, world: World) -> None:
+        for route in SERVER_ROUTES:
+            call = generic(route)
+            headers = {"Authorization": f"token {world.scoped(grant_of(route))}", "X-HTTP-Method-Override": "DELETE"}
+            plain = world.ask(method_of(route), call, world.scoped(grant_of(route)))
+            url = f"{world.server.url}/api/v1{call.path.removeprefix('/api/v1')}"
+            same = world.server.client.request(method_of(route), url, headers=headers, json=call.json)
+            assert same.status_code == plain.status_code
 
-    def test_a_route_that_loses_its_declaration_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def handler(subject: Any = Depends(Requires("server.read"))) -> None: ...  # noqa: B008 - as FastAPI has it
+    @pytest.mark.parametrize("scope", sorted(GRANTS))
+    def test_g3_a_scope_opens_the_routes_that_declare_it_and_no_other(self, scope: str) -> None:
+        subject = Subject("user", "user", "user", is_administrator=True, token_id="token", scopes=frozenset({scope}))
+        for route in ROUTES:
+            needed = declared(route)
+            if isinstance(needed, Requires) and needed.grant:
+                assert is_let_in(needed, subject) == (needed.grant == scope), route.operation_id
 
-        router = APIRouter()
-        router.add_api_route("/api/v1/new", handler, operation_id="get_new")
-        self.application_with(monkeypatch, router)
-        (route,) = api_routes(router)
-        route.dependant.dependencies.clear()
-        with pytest.raises(ValueError, match="exactly one permission"):
-            self.application_with(monkeypatch, router)
 
-    def test_a_grant_that_nobody_can_have_cannot_be_asked_for(self) -> None:
-        with pytest.raises(ValueError, match="unknown grant"):
-            Requires("run.exectue", somewhere=True)
+def is_let_in(needed: Requires, subject: Subject) -> bool:
+    """Ask the one permission check, with everything before it left out."""
+
+    async def known(_: object) -> Subject:
+        return subject
+
+    services = SimpleNamespace(
+        authenticator=SimpleNamespace(authenticate=known), access=SimpleNamespace(with_rights=known)
+    )
+    request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(services=services)), state=SimpleNamespace())
+    try:
+        asyncio.run(needed(request))  # type: ignore[arg-type]
+    except Forbidden:
+        return False
+    return True

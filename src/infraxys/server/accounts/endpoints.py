@@ -1,29 +1,33 @@
 """Signing in and out, the caller, and the caller's sessions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from infraxys.server.accounts import schemas
 from infraxys.server.accounts.errors import NoAccount, UnknownSession
-from infraxys.server.accounts.service import Accounts, person
+from infraxys.server.accounts.service import Accounts, account, person
 from infraxys.server.auth import sessions
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import address_of
+from infraxys.server.auth.openid.accounts import refuse_older_tokens
 from infraxys.server.auth.origin import check_origin
 from infraxys.server.auth.permissions import SIGNED_IN, Public, Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.body import plain, read_json_object, validate
 from infraxys.server.errors import responses
+from infraxys.server.paging import Cursor, Limit, listing, sorted_page
 from infraxys.server.paths import API
 
 router = APIRouter(prefix=API, tags=["accounts"])
 OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "OK"}}
-CREATED: dict[int | str, dict[str, Any]] = {201: {"content": {"application/json": {}}, "description": "Created"}}
+SIGNED_OUT: dict[int | str, dict[str, Any]] = {200: {"model": schemas.SignedOut, "description": "OK"}}
 REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 500, 503)
 READ_REFUSALS = responses(400, 401, 403, 500, 503)
+LIST_REFUSALS = {**READ_REFUSALS, **responses(422)}
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
+Leaving = Annotated[Subject, Depends(Requires(SIGNED_IN, leaving=True))]
 EVERYBODY = [Depends(Public())]
 
 
@@ -59,11 +63,18 @@ async def create_session(request: Request) -> Response:
     return response
 
 
-@router.delete("/session", operation_id="delete_session", status_code=204, responses={**OK, **REFUSALS})
-async def delete_session(request: Request, subject: Known) -> Response:
-    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider."""
-    user_id, session_id = person(subject, "signing out"), subject.session_id or ""
+@router.delete("/session", operation_id="delete_session", status_code=204, responses={**SIGNED_OUT, **REFUSALS})
+async def delete_session(request: Request, subject: Leaving) -> Response:
+    """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider.
+
+    With an access token of the provider: from then on none is accepted that was issued to the person until now.
+    """
     openid = request.app.state.services.openid
+    if subject.is_by_provider:
+        account_id = account(subject)
+        await accounts_of(request).database.awrite(lambda connection: refuse_older_tokens(connection, account_id))
+        return Response(status_code=204)
+    user_id, session_id = person(subject, "signing out"), subject.session_id or ""
     logout_url = await openid.logout_url(session_id) if openid is not None else None
     await accounts_of(request).database.awrite(lambda connection: sessions.end(connection, user_id, session_id))
     response = Response(status_code=204) if logout_url is None else JSONResponse({"logoutUrl": logout_url})
@@ -75,7 +86,8 @@ async def delete_session(request: Request, subject: Known) -> Response:
     "/setup",
     operation_id="create_first_administrator",
     status_code=201,
-    responses={**CREATED, **REFUSALS},
+    response_model=schemas.MadeAdministrator,
+    responses=REFUSALS,
     dependencies=EVERYBODY,
     openapi_extra=schemas.body_of(schemas.SetUp),
 )
@@ -90,7 +102,7 @@ async def create_first_administrator(request: Request) -> Response:
     return response
 
 
-@router.get("/me", operation_id="get_me", responses={**OK, **responses(401, 500, 503)})
+@router.get("/me", operation_id="get_me", response_model=schemas.Me, responses=READ_REFUSALS)
 async def get_me(request: Request, subject: Known) -> Response:
     """Give the caller with its teams and its grants for the whole server; `GET /projects/{id}` has those of one."""
     access: AccessControl = request.app.state.services.access
@@ -114,14 +126,23 @@ async def replace_my_password(request: Request, subject: Known) -> Response:
     return response
 
 
-@router.get("/sessions", operation_id="list_sessions", responses={**OK, **READ_REFUSALS})
-async def list_sessions(request: Request, subject: Known) -> Response:
-    """List the caller's own sessions."""
-    return JSONResponse({"items": await own_sessions(request, subject), "nextCursor": None})
+@router.get("/sessions", operation_id="list_sessions", response_model=schemas.SessionPage, responses=LIST_REFUSALS)
+async def list_sessions(
+    request: Request,
+    subject: Known,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    sort: Annotated[Literal["seenAt", "-seenAt", "createdAt", "-createdAt"], Query()] = "-seenAt",
+) -> Response:
+    """List the caller's own sessions, the last used first."""
+    return listing(*sorted_page(await own_sessions(request, subject), "sessions", limit, cursor, sort))
 
 
 @router.get(
-    "/sessions/{session_id:segment}", operation_id="get_session", responses={**OK, **READ_REFUSALS, **responses(404)}
+    "/sessions/{session_id:segment}",
+    operation_id="get_session",
+    response_model=schemas.Session,
+    responses={**READ_REFUSALS, **responses(404)},
 )
 async def get_session(request: Request, subject: Known, session_id: str) -> Response:
     """Give one of the caller's own sessions."""

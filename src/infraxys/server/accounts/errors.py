@@ -72,6 +72,16 @@ class PasswordRefused(Unprocessable):
         super().__init__(detail, errors=[{"loc": loc, "message": detail}])
 
 
+class WrongPassword(Unprocessable):
+    """What was given as the current password is another one."""
+
+    code = "wrong_password"
+
+    def __init__(self) -> None:
+        message = "this is not the current password"
+        super().__init__(message, errors=[{"loc": "currentPassword", "message": message}])
+
+
 def refusal(problem: UserProblem) -> Problem:
     """Give what the API answers to a problem with an account."""
     if problem.code in {"user_exists", "last_administrator"}:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.engine import Connection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from infraxys.server.accounts.endpoints import OK, accounts_of, agent_of
+from infraxys.server.accounts import schemas
+from infraxys.server.accounts.endpoints import accounts_of, agent_of
 from infraxys.server.auth import sessions
 from infraxys.server.auth.authenticate import address_of
 from infraxys.server.auth.openid.browser import SIGN_IN_SECONDS, cookie_name
@@ -39,7 +40,13 @@ def openid_of(request: Request) -> OpenId:
     return openid
 
 
-@router.get("/login", operation_id="get_login", responses={**OK, **responses(429, 500)}, dependencies=EVERYBODY)
+@router.get(
+    "/login",
+    operation_id="get_login",
+    response_model=schemas.Login,
+    responses=responses(429, 500),
+    dependencies=EVERYBODY,
+)
 async def get_login(request: Request) -> Response:
     """Tell how one can sign in: for the page that asks for it, and for `infraxys login`."""
     services = request.app.state.services
@@ -52,6 +59,7 @@ async def get_login(request: Request) -> Response:
     "/login/openid",
     operation_id="get_openid_login",
     status_code=303,
+    response_class=RedirectResponse,
     responses={**SEE_OTHER, **responses(404, 422, 429, 500, 503)},
     dependencies=EVERYBODY,
 )
@@ -71,6 +79,7 @@ async def get_openid_login(
     "/login/openid/callback",
     operation_id="get_openid_callback",
     status_code=303,
+    response_class=RedirectResponse,
     responses={**SEE_OTHER, **responses(400, 403, 404, 429, 500, 503)},
     dependencies=EVERYBODY,
 )

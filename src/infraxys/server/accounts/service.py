@@ -9,7 +9,14 @@ from sqlalchemy.engine import Connection
 
 from infraxys.kit.clock import utc_now
 from infraxys.server.accounts import schemas
-from infraxys.server.accounts.errors import NoAccount, PasswordRefused, SetUpRefused, SignInFailed, refusal
+from infraxys.server.accounts.errors import (
+    NoAccount,
+    PasswordRefused,
+    SetUpRefused,
+    SignInFailed,
+    WrongPassword,
+    refusal,
+)
 from infraxys.server.audit.origin import current, enter
 from infraxys.server.auth import sessions, setup, tokens, users
 from infraxys.server.auth.attempts import Attempts
@@ -106,7 +113,7 @@ class Accounts:
         self._attempt(subject.name, address)
         row = await self.database.aread(lambda connection: users.find_by_id(connection, user_id))
         if row is None or not await self.passwords.verify(row["password_hash"], given.current_password):
-            raise PasswordRefused("this is not the current password", "currentPassword")
+            raise WrongPassword
         self.attempts.succeeded(subject.name, address)
         password_hash = await self.hash(given.new_password, row["name"], row["display_name"], loc="newPassword")
 
@@ -139,7 +146,7 @@ class Accounts:
         except ValueError as problem:
             raise invalid("scopes", str(problem)) from problem
         for scope in given.scopes or ():
-            if owner is not None and scope not in OWN_SCOPES and not owner.may(scope):
+            if owner is not None and scope not in OWN_SCOPES and not owner.may_somewhere(scope):
                 raise Forbidden(scope)
 
         def write(connection: Connection) -> tuple[dict[str, Any], NewToken]:

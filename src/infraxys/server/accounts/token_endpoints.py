@@ -1,28 +1,32 @@
 """The caller's own personal access tokens."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from infraxys.server.accounts import schemas
-from infraxys.server.accounts.endpoints import CREATED, OK, READ_REFUSALS, REFUSALS, Known, accounts_of
+from infraxys.server.accounts.endpoints import LIST_REFUSALS, READ_REFUSALS, REFUSALS, Known, accounts_of
 from infraxys.server.accounts.errors import UnknownToken
 from infraxys.server.accounts.service import account, require_scope
 from infraxys.server.auth import tokens
 from infraxys.server.body import plain, read_json_object, validate
 from infraxys.server.errors import responses
+from infraxys.server.paging import Cursor, Limit, listing, sorted_page
 from infraxys.server.paths import API
 
 router = APIRouter(prefix=f"{API}/tokens", tags=["tokens"])
 ONE = responses(404)
 # The secret is in this answer and nowhere else.
 SECRET_HEADERS = {"Cache-Control": "no-store"}
+Sort = Annotated[Literal["createdAt", "-createdAt", "name", "-name"], Query()]
 
 
-@router.get("", operation_id="list_tokens", responses={**OK, **READ_REFUSALS})
-async def list_tokens(request: Request, subject: Known) -> Response:
+@router.get("", operation_id="list_tokens", response_model=schemas.TokenPage, responses=LIST_REFUSALS)
+async def list_tokens(
+    request: Request, subject: Known, limit: Limit = 50, cursor: Cursor = None, sort: Sort = "-createdAt"
+) -> Response:
     """List the caller's own tokens, without their secrets."""
     require_scope(subject, "token.list")
     items: list[dict[str, Any]] = []
@@ -30,14 +34,15 @@ async def list_tokens(request: Request, subject: Known) -> Response:
         user_id = subject.user_id
         rows = await accounts_of(request).database.aread(lambda connection: tokens.list_tokens(connection, user_id))
         items = [schemas.token_object(row) for row in rows]
-    return JSONResponse({"items": items, "nextCursor": None})
+    return listing(*sorted_page(items, "tokens", limit, cursor, sort))
 
 
 @router.post(
     "",
     operation_id="create_token",
     status_code=201,
-    responses={**CREATED, **REFUSALS},
+    response_model=schemas.MadeToken,
+    responses=REFUSALS,
     openapi_extra=schemas.body_of(schemas.NewToken),
 )
 async def create_token(request: Request, subject: Known) -> Response:
@@ -47,7 +52,12 @@ async def create_token(request: Request, subject: Known) -> Response:
     return JSONResponse(schemas.token_object(row, text), 201, SECRET_HEADERS)
 
 
-@router.get("/{token_id:segment}", operation_id="get_token", responses={**OK, **READ_REFUSALS, **ONE})
+@router.get(
+    "/{token_id:segment}",
+    operation_id="get_token",
+    response_model=schemas.Token,
+    responses={**READ_REFUSALS, **ONE},
+)
 async def get_token(request: Request, subject: Known, token_id: str) -> Response:
     """Give one of the caller's own tokens, without its secret."""
     require_scope(subject, "token.list")
@@ -75,7 +85,8 @@ async def delete_token(request: Request, subject: Known, token_id: str) -> Respo
 @router.post(
     "/{token_id:segment}/rotate",
     operation_id="rotate_token",
-    responses={**OK, **REFUSALS, **ONE},
+    response_model=schemas.MadeToken,
+    responses={**REFUSALS, **ONE},
     openapi_extra=schemas.body_of(schemas.RotateToken, required=False),
 )
 async def rotate_token(request: Request, subject: Known, token_id: str) -> Response:

@@ -1,17 +1,17 @@
 """Accounts, for administrators."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.engine import Connection
 from starlette.responses import JSONResponse, Response
 
 from infraxys.server.accounts import schemas
-from infraxys.server.accounts.endpoints import CREATED, OK, READ_REFUSALS, REFUSALS, accounts_of
+from infraxys.server.accounts.endpoints import LIST_REFUSALS, READ_REFUSALS, REFUSALS, accounts_of
 from infraxys.server.accounts.errors import PasswordRefused, UnknownToken, UnknownUser, refusal
 from infraxys.server.accounts.service import Accounts, require_person
-from infraxys.server.accounts.token_endpoints import SECRET_HEADERS
+from infraxys.server.accounts.token_endpoints import SECRET_HEADERS, Sort
 from infraxys.server.auth import tokens, users
 from infraxys.server.auth.access import teams_of
 from infraxys.server.auth.permissions import Requires, lacking
@@ -19,7 +19,7 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.auth.users import UserProblem
 from infraxys.server.body import plain, read_json_object, validate
 from infraxys.server.errors import Conflict, Forbidden, responses
-from infraxys.server.paging import decode_cursor, encode_cursor
+from infraxys.server.paging import Cursor, Limit, decode_cursor, encode_cursor, listing, sorted_page
 from infraxys.server.paths import API
 
 router = APIRouter(prefix=f"{API}/users", tags=["users"])
@@ -32,28 +32,34 @@ MayDelete = Annotated[Subject, Depends(Requires("user.delete"))]
 ADMINISTRATOR = "administrator"
 
 
-@router.get("", operation_id="list_users", responses={**OK, **READ_REFUSALS, **responses(422)})
+@router.get("", operation_id="list_users", response_model=schemas.UserPage, responses=LIST_REFUSALS)
 async def list_users(
     request: Request,
     subject: MayList,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=1000)] = None,
-    text: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    text: Annotated[str | None, Query(max_length=200, description="what the name or the display name has")] = None,
+    sort: Annotated[Literal["name", "-name", "createdAt", "-createdAt"], Query()] = "name",
 ) -> Response:
-    """List accounts by name."""
-    after = "" if cursor is None else decode_cursor("users", cursor)
+    """List accounts."""
+    kind = f"users {sort}"
+    column: Literal["name", "id"] = "name" if "name" in sort else "id"  # ids sort by time
+    after = None if cursor is None else decode_cursor(kind, cursor)
     rows = await accounts_of(request).database.aread(
-        lambda connection: users.list_users(connection, limit=limit + 1, after=after, text=text)
+        lambda connection: users.list_users(
+            connection, limit=limit + 1, after=after, text=text, by=column, is_reversed=sort.startswith("-")
+        )
     )
-    following = encode_cursor("users", rows[limit - 1]["name"]) if len(rows) > limit else None
-    return JSONResponse({"items": [schemas.user_object(row) for row in rows[:limit]], "nextCursor": following})
+    following = encode_cursor(kind, rows[limit - 1][column]) if len(rows) > limit else None
+    return listing([schemas.user_object(row) for row in rows[:limit]], following)
 
 
 @router.post(
     "",
     operation_id="create_user",
     status_code=201,
-    responses={**CREATED, **REFUSALS},
+    response_model=schemas.User,
+    responses=REFUSALS,
     openapi_extra=schemas.body_of(schemas.NewUser),
 )
 async def create_user(request: Request, subject: MayCreate) -> Response:
@@ -82,7 +88,9 @@ async def create_user(request: Request, subject: MayCreate) -> Response:
     return JSONResponse(schemas.user_object(await written(accounts, write)), 201)
 
 
-@router.get("/{user_id:segment}", operation_id="get_user", responses={**OK, **READ_REFUSALS, **ONE})
+@router.get(
+    "/{user_id:segment}", operation_id="get_user", response_model=schemas.User, responses={**READ_REFUSALS, **ONE}
+)
 async def get_user(request: Request, subject: MayRead, user_id: str) -> Response:
     """Give an account."""
     row = await accounts_of(request).database.aread(lambda connection: existing(connection, user_id))
@@ -92,7 +100,8 @@ async def get_user(request: Request, subject: MayRead, user_id: str) -> Response
 @router.patch(
     "/{user_id:segment}",
     operation_id="update_user",
-    responses={**OK, **REFUSALS, **ONE},
+    response_model=schemas.User,
+    responses={**REFUSALS, **ONE},
     openapi_extra=schemas.body_of(schemas.ChangeUser),
 )
 async def update_user(request: Request, subject: MayModify, user_id: str) -> Response:
@@ -145,8 +154,20 @@ async def delete_user(request: Request, subject: MayDelete, user_id: str) -> Res
     return Response(status_code=204)
 
 
-@router.get("/{user_id:segment}/tokens", operation_id="list_user_tokens", responses={**OK, **READ_REFUSALS, **ONE})
-async def list_user_tokens(request: Request, subject: MayRead, user_id: str) -> Response:
+@router.get(
+    "/{user_id:segment}/tokens",
+    operation_id="list_user_tokens",
+    response_model=schemas.TokenPage,
+    responses={**LIST_REFUSALS, **ONE},
+)
+async def list_user_tokens(
+    request: Request,
+    subject: MayRead,
+    user_id: str,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    sort: Sort = "-createdAt",
+) -> Response:
     """List the tokens of an account, without their secrets."""
 
     def read(connection: Connection) -> list[dict[str, Any]]:
@@ -154,14 +175,16 @@ async def list_user_tokens(request: Request, subject: MayRead, user_id: str) -> 
         return tokens.list_tokens(connection, user_id)
 
     rows = await accounts_of(request).database.aread(read)
-    return JSONResponse({"items": [schemas.token_object(row) for row in rows], "nextCursor": None})
+    items = [schemas.token_object(row) for row in rows]
+    return listing(*sorted_page(items, "tokens", limit, cursor, sort))
 
 
 @router.post(
     "/{user_id:segment}/tokens",
     operation_id="create_service_token",
     status_code=201,
-    responses={**CREATED, **REFUSALS, **ONE},
+    response_model=schemas.MadeToken,
+    responses={**REFUSALS, **ONE},
     openapi_extra=schemas.body_of(schemas.NewToken),
 )
 async def create_service_token(request: Request, subject: MayModify, user_id: str) -> Response:

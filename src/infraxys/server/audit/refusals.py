@@ -37,7 +37,7 @@ class Counted:
     """Refusals of a kind since the one that was written."""
 
     origin: Origin
-    target: str
+    route: str
     grant: str | None
     count: int = 0
 
@@ -52,9 +52,17 @@ class Refusals:
         self._writing: set[asyncio.Future[None]] = set()
 
     def note(
-        self, status: int, action: str, target: str, origin: Origin, *, code: str = "", grant: str | None = None
+        self,
+        status: int,
+        action: str,
+        target: str,
+        origin: Origin,
+        *,
+        route: str = "",
+        code: str = "",
+        grant: str | None = None,
     ) -> None:
-        """Note that a request was refused."""
+        """Note that a request was refused. `target` is its path, `route` that of all which are counted with it."""
         kind = Kind(status, code, action, origin.user_id, origin.user_name, origin.address)
         known = self._kinds.get(kind)
         if known is None and len(self._kinds) >= MAX_KINDS:
@@ -62,8 +70,8 @@ class Refusals:
         if known is not None:
             known.count += 1
             return
-        self._kinds[kind] = counted = Counted(origin, target, grant)
-        self._write(kind, counted, 1)
+        self._kinds[kind] = counted = Counted(origin, route, grant)
+        self._write(kind, counted, 1, target)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._window, self._end_window)
 
@@ -72,17 +80,15 @@ class Refusals:
         kinds, self._kinds = self._kinds, {}
         for kind, counted in kinds.items():
             if counted.count:
-                self._write(kind, counted, counted.count)
+                self._write(kind, counted, counted.count, counted.route)
 
-    def _write(self, kind: Kind, counted: Counted, count: int) -> None:
+    def _write(self, kind: Kind, counted: Counted, count: int, target: str) -> None:
         origin = counted.origin if count == 1 else replace(counted.origin, request_id=None)
         details = {"status": kind.status, "code": kind.code, "grant": counted.grant, "count": count}
         given = {name: value for name, value in details.items() if value}
         writing = asyncio.wrap_future(
             self._database.write(
-                lambda connection: record(
-                    connection, kind.action, counted.target, result=REFUSED, origin=origin, **given
-                )
+                lambda connection: record(connection, kind.action, target, result=REFUSED, origin=origin, **given)
             )
         )
         self._writing.add(writing)

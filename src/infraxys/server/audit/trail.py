@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic.alias_generators import to_camel
 from sqlalchemy.engine import Connection, RowMapping
 
 from infraxys.kit.clock import timestamp, utc_now
@@ -33,6 +34,7 @@ MAX_ITEMS = 50
 LOCK = 7236020
 Row = Mapping[str, Any] | RowMapping
 _SECRET = re.compile(r"if[xr]_[0-9A-Za-z]+_[0-9A-Za-z_]*")
+_camel = lru_cache(to_camel)
 _CHECKPOINT = re.compile(r"(\d{1,18}):([0-9a-f]{64})\Z")
 _table = audit_records.c
 _LAST = sa.select(_table.sequence, _table.hash).order_by(_table.sequence.desc()).limit(1)
@@ -87,6 +89,7 @@ def record(
     """Append a record, in the transaction of what it is about. Call it last: on PostgreSQL others wait for the end.
 
     `action` is `noun.verb`, `target` is `noun/id`. `details` are small and hold nothing secret: names, ids, counts.
+    Their names are written in camelCase.
     The caller is the one of the request that is served, unless `origin` says otherwise.
     """
     who = origin or current()
@@ -107,7 +110,7 @@ def record(
         "run_id": who.run_id,
         "address": who.address[:64],
         "request_id": who.request_id,
-        "details": canonical(clean_details(details)),
+        "details": canonical({_camel(name): clean_details(value) for name, value in details.items()}),
     }
     row["hash"] = seal(row, previous)
     _INSERT.change(connection, row)
@@ -182,12 +185,13 @@ class AuditFilter:
 
 
 def list_records(
-    connection: Connection, wanted: AuditFilter, *, limit: int, before: int | None = None
+    connection: Connection, wanted: AuditFilter, *, limit: int, after: int | None = None, newest_first: bool = True
 ) -> list[dict[str, Any]]:
-    """Give records, newest first, those before a sequence number where one is given."""
-    query = sa.select(audit_records).order_by(_table.sequence.desc()).limit(limit)
-    if before is not None:
-        query = query.where(_table.sequence < before)
+    """Give records, those behind a sequence number where one is given."""
+    order = _table.sequence.desc() if newest_first else _table.sequence
+    query = sa.select(audit_records).order_by(order).limit(limit)
+    if after is not None:
+        query = query.where(_table.sequence < after if newest_first else _table.sequence > after)
     if wanted.who is not None:
         query = query.where(sa.or_(_table.user_name == wanted.who, _table.user_id == wanted.who))
     if wanted.what is not None:

@@ -11,6 +11,7 @@ from functools import partial
 
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from infraxys.server.audit.origin import Origin, current, enter
 from infraxys.server.auth.access import AccessControl
@@ -22,12 +23,15 @@ SIGNED_IN = ""  # enough to be known
 
 
 class Requires:
-    """A dependency: gives the caller, or refuses. `grant` "" asks for a known caller only."""
+    """A dependency: gives the caller, or refuses. `grant` "" asks for a known caller only.
 
-    def __init__(self, grant: str, *, somewhere: bool = False) -> None:
+    `leaving` lets in also those who may not use the server: without their rights, for signing out.
+    """
+
+    def __init__(self, grant: str, *, somewhere: bool = False, leaving: bool = False) -> None:
         if grant != SIGNED_IN and grant not in GRANTS:
             raise ValueError(f"unknown grant {grant}")
-        self.grant, self.somewhere = grant, somewhere
+        self.grant, self.somewhere, self._leaving = grant, somewhere, leaving
 
     async def __call__(self, request: HTTPConnection) -> Subject:
         """Authenticate and check. Raises Unauthorized and Forbidden."""
@@ -39,7 +43,9 @@ class Requires:
     async def _check(self, request: HTTPConnection) -> Subject:
         services = request.app.state.services
         access: AccessControl = services.access
-        subject = await access.with_rights(await services.authenticator.authenticate(request))
+        subject: Subject = await services.authenticator.authenticate(request)
+        if not self._leaving:
+            subject = await access.with_rights(subject)
         enter(origin_of(subject))
         if self.grant and not (subject.may_somewhere(self.grant) if self.somewhere else subject.may(self.grant)):
             raise Forbidden(self.grant)
@@ -70,8 +76,10 @@ class Public:
         """Let the request pass."""
 
 
-def declared(route: APIRoute | APIWebSocketRoute) -> "Requires | Public":
+def declared(route: BaseRoute) -> "Requires | Public":
     """Give what a route needs. Raises ValueError for a route that does not declare exactly one thing."""
+    if not isinstance(route, APIRoute | APIWebSocketRoute):
+        raise ValueError(f"{route!r} cannot declare a permission: add it as a route of FastAPI")  # noqa: TRY004 - one kind
     found: list[Requires | Public] = []
     waiting = [route.dependant]
     while waiting:

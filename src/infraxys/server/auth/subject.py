@@ -35,6 +35,11 @@ class Subject:
         return f"user:{self.user_id}" if self.user_id else "local"
 
     @property
+    def is_by_provider(self) -> bool:
+        """Whether it calls with an access token of the OpenID provider."""
+        return self.user_id is not None and not (self.token_id or self.session_id or self.run_id)
+
+    @property
     def has_everything(self) -> bool:
         """Whether it may do everything, so that nothing has to be looked up."""
         return self.is_administrator and self.scopes is None

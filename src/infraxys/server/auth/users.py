@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -79,10 +79,19 @@ def find_by_id(connection: Connection, user_id: str) -> dict[str, Any] | None:
 
 
 def list_users(
-    connection: Connection, *, limit: int | None = None, after: str = "", text: str | None = None
+    connection: Connection,
+    *,
+    limit: int | None = None,
+    after: str | None = None,
+    text: str | None = None,
+    by: Literal["name", "id"] = "name",
+    is_reversed: bool = False,
 ) -> list[dict[str, Any]]:
-    """Give accounts by name, those behind the name `after`, without anything secret."""
-    query = sa.select(*COLUMNS).where(users.c.name > after).order_by(users.c.name).limit(limit)
+    """Give accounts by name or id, those behind `after`, without anything secret."""
+    column = users.c[by]
+    query = sa.select(*COLUMNS).order_by(column.desc() if is_reversed else column).limit(limit)
+    if after is not None:
+        query = query.where(column < after if is_reversed else column > after)
     if text:
         wanted = unicodedata.normalize("NFKC", text).casefold()
         query = query.where(

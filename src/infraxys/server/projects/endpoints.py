@@ -1,14 +1,14 @@
 """Projects over HTTP."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from sqlalchemy.engine import Connection
 from starlette.responses import JSONResponse, Response
 
-from infraxys.server.accounts.endpoints import CREATED, OK, READ_REFUSALS, REFUSALS
+from infraxys.server.accounts.endpoints import READ_REFUSALS, REFUSALS
 from infraxys.server.accounts.schemas import body_of
 from infraxys.server.audit.trail import action_of, record
 from infraxys.server.auth.access import AccessControl
@@ -16,7 +16,7 @@ from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.body import plain, read_json_object, validate
 from infraxys.server.errors import responses
-from infraxys.server.paging import decode_cursor, encode_cursor
+from infraxys.server.paging import Cursor, Limit, listing, ordered_page, sorted_page
 from infraxys.server.paths import API
 from infraxys.server.projects import projects, schemas
 
@@ -24,13 +24,9 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 router = APIRouter(prefix=f"{API}/projects", tags=["projects"])
 ONE = responses(404)
-LISTED = {**OK, **READ_REFUSALS, **responses(404, 422)}
-CHANGED = {**OK, **REFUSALS, **ONE}
-MADE = {**CREATED, **REFUSALS, **ONE}
-GONE = {**REFUSALS, **ONE}
+LISTED = {**READ_REFUSALS, **responses(404, 422)}
+CHANGED = {**REFUSALS, **ONE}
 PROJECT_ID = r"^[0-9A-Za-z-]+$"
-Limit = Annotated[int, Query(ge=1, le=500)]
-Cursor = Annotated[str | None, Query(max_length=1000)]
 MayList = Annotated[Subject, Depends(Requires("project.list", somewhere=True))]
 MayRead = Annotated[Subject, Depends(Requires("project.read", somewhere=True))]
 MayCreate = Annotated[Subject, Depends(Requires("project.create", somewhere=True))]
@@ -57,7 +53,7 @@ async def changed(request: Request, subject: Subject, work: Callable[[Connection
     details = {
         **request.query_params,
         **request.path_params,
-        **(given.model_dump(exclude_unset=True) if given else {}),
+        **(given.model_dump(by_alias=True, exclude_unset=True) if given else {}),
     }
     operation = request.scope["route"].operation_id
 
@@ -82,31 +78,22 @@ async def viewed(request: Request, subject: Subject, work: Callable[[Connection,
     return await access_of(request).view(subject, work)
 
 
-def listing(items: list[dict[str, Any]], following: str | None = None) -> Response:
-    """Answer with a page, or all of a list that is bounded."""
-    return JSONResponse({"items": items, "nextCursor": following})
-
-
-@router.get("", operation_id="list_projects", responses=LISTED)
-async def list_projects(request: Request, subject: MayList, limit: Limit = 500, cursor: Cursor = None) -> Response:
+@router.get("", operation_id="list_projects", response_model=schemas.ProjectPage, responses=LISTED)
+async def list_projects(request: Request, subject: MayList, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """List the tree of projects from the top: each project behind the one above it, neighbours by name.
 
     `parentId` is null for the root, and where the caller may not know of the project above.
     """
     items = await viewed(request, subject, projects.tree)
-    start = 0
-    if cursor is not None:
-        last = decode_cursor("projects", cursor)
-        start = next((place + 1 for place, item in enumerate(items) if item["id"] == last), len(items))
-    end = start + limit
-    return listing(items[start:end], encode_cursor("projects", items[end - 1]["id"]) if end < len(items) else None)
+    return listing(*ordered_page(items, "projects", limit, cursor))
 
 
 @router.post(
     "",
     operation_id="create_project",
     status_code=201,
-    responses=MADE,
+    response_model=schemas.OneProject,
+    responses=CHANGED,
     openapi_extra=body_of(schemas.NewProject),
 )
 async def create_project(request: Request, subject: MayCreate) -> Response:
@@ -125,7 +112,7 @@ async def one(request: Request, subject: Subject, project_id: str, grant: str) -
     )
 
 
-@router.get("/{project_id:segment}", operation_id="get_project", responses=LISTED)
+@router.get("/{project_id:segment}", operation_id="get_project", response_model=schemas.OneProject, responses=LISTED)
 async def get_project(request: Request, subject: MayRead, project_id: str) -> Response:
     """Give a project, with the grants that the caller has on it."""
     return JSONResponse(await one(request, subject, project_id, "project.read"))
@@ -134,6 +121,7 @@ async def get_project(request: Request, subject: MayRead, project_id: str) -> Re
 @router.patch(
     "/{project_id:segment}",
     operation_id="update_project",
+    response_model=schemas.OneProject,
     responses=CHANGED,
     openapi_extra=body_of(schemas.ChangeProject),
 )
@@ -146,39 +134,47 @@ async def update_project(request: Request, subject: MayModify, project_id: str) 
     """
     given = await body(request, schemas.ChangeProject)
     await changed(request, subject, lambda connection, caller: projects.update(connection, caller, project_id, given))
-    # After a move the caller may have less on it; what it sent it may see.
-    fresh = await viewed(request, subject, lambda connection, caller: project_after(connection, caller, project_id))
+    # After a move the caller may have no grant on it any more. What it has just changed it may see all the same.
+    fresh = await viewed(
+        request, subject, lambda connection, caller: projects.written(caller, projects.row_of(connection, project_id))
+    )
     return JSONResponse(fresh)
 
 
-def project_after(connection: Connection, caller: Subject, project_id: str) -> dict[str, Any]:
-    """Write a project that the caller has just changed."""
-    if caller.may("project.modify", project_id):
-        return projects.written(caller, projects.find(connection, caller, project_id, "project.modify"))
-    return {"id": project_id}
-
-
-@router.delete("/{project_id:segment}", operation_id="delete_project", status_code=204, responses=GONE)
+@router.delete("/{project_id:segment}", operation_id="delete_project", status_code=204, responses=CHANGED)
 async def delete_project(request: Request, subject: MayDelete, project_id: str) -> Response:
     """Remove a project that has no projects, environments or protected containers any more, with its teams."""
     await changed(request, subject, lambda connection, caller: projects.delete(connection, caller, project_id))
     return Response(status_code=204)
 
 
-@router.get("/{project_id:segment}/environments", operation_id="list_project_environments", responses=LISTED)
-async def list_environments(request: Request, subject: MayRead, project_id: str) -> Response:
+@router.get(
+    "/{project_id:segment}/environments",
+    operation_id="list_project_environments",
+    response_model=schemas.AttachedEnvironmentPage,
+    responses=LISTED,
+)
+async def list_environments(
+    request: Request,
+    subject: MayRead,
+    project_id: str,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    sort: Annotated[Literal["module", "-module", "createdAt", "-createdAt"], Query()] = "module",
+) -> Response:
     """List the environments that are attached to a project itself."""
     items = await viewed(
         request, subject, lambda connection, caller: projects.environments(connection, caller, project_id)
     )
-    return listing(items)
+    return listing(*sorted_page(items, "project environments", limit, cursor, sort))
 
 
 @router.post(
     "/{project_id:segment}/environments",
     operation_id="add_project_environment",
     status_code=201,
-    responses=MADE,
+    response_model=schemas.AttachedEnvironment,
+    responses=CHANGED,
     openapi_extra=body_of(schemas.AttachEnvironment),
 )
 async def attach_environment(request: Request, subject: MayModify, project_id: str) -> Response:
@@ -199,7 +195,7 @@ async def attach_environment(request: Request, subject: MayModify, project_id: s
     "/{project_id:segment}/environments/{entry_id:segment}",
     operation_id="remove_project_environment",
     status_code=204,
-    responses=GONE,
+    responses=CHANGED,
 )
 async def detach_environment(request: Request, subject: MayModify, project_id: str, entry_id: str) -> Response:
     """Detach an environment. Where another project gets it, that needs `project.administer`."""
@@ -209,18 +205,26 @@ async def detach_environment(request: Request, subject: MayModify, project_id: s
     return Response(status_code=204)
 
 
-@router.get("/{project_id:segment}/containers", operation_id="list_included_containers", responses=LISTED)
-async def list_containers(request: Request, subject: MayRead, project_id: str) -> Response:
+@router.get(
+    "/{project_id:segment}/containers",
+    operation_id="list_included_containers",
+    response_model=schemas.IncludedContainerPage,
+    responses=LISTED,
+)
+async def list_containers(
+    request: Request, subject: MayRead, project_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
     """List the containers that a project includes: its own, then those that it inherits, the nearest first."""
     items = await viewed(request, subject, lambda connection, caller: projects.included(connection, caller, project_id))
-    return listing(items)
+    return listing(*ordered_page(items, "included containers", limit, cursor))
 
 
 @router.post(
     "/{project_id:segment}/containers",
     operation_id="add_included_container",
     status_code=201,
-    responses=MADE,
+    response_model=schemas.IncludedContainer,
+    responses=CHANGED,
     openapi_extra=body_of(schemas.IncludeContainer),
 )
 async def include_container(request: Request, subject: MayModify, project_id: str) -> Response:
@@ -236,7 +240,7 @@ async def include_container(request: Request, subject: MayModify, project_id: st
     "/{project_id:segment}/containers/{entry_id:segment}",
     operation_id="remove_included_container",
     status_code=204,
-    responses=GONE,
+    responses=CHANGED,
 )
 async def exclude_container(request: Request, subject: MayModify, project_id: str, entry_id: str) -> Response:
     """Do not include a container any more."""

@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse, Response
 from infraxys.server.accounts.schemas import body_of
 from infraxys.server.auth.permissions import SIGNED_IN, Requires
 from infraxys.server.auth.subject import Subject
+from infraxys.server.paging import Cursor, Limit, listing, ordered_page
 from infraxys.server.paths import API
 from infraxys.server.projects import grants, schemas
-from infraxys.server.projects.endpoints import CHANGED, GONE, LISTED, MADE, PROJECT_ID, body, changed, listing, viewed
+from infraxys.server.projects.endpoints import CHANGED, LISTED, PROJECT_ID, body, changed, viewed
 
 router = APIRouter(prefix=f"{API}/grants", tags=["grants"])
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
@@ -21,23 +22,31 @@ MayModify = Annotated[Subject, Depends(Requires("grant.modify", somewhere=True))
 MayDelete = Annotated[Subject, Depends(Requires("grant.delete", somewhere=True))]
 
 
-@router.get("", operation_id="list_grants", responses=LISTED)
+@router.get("", operation_id="list_grants", response_model=schemas.GrantPage, responses=LISTED)
 async def list_grants(
     request: Request,
     subject: Known,
     project_id: Annotated[str | None, Query(alias="projectId", max_length=36, pattern=PROJECT_ID)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
     """List every built-in grant with what it allows and the bundles that have it, then the custom ones.
 
     Everybody may see the built-in ones; custom ones need `grant.list`. With `projectId` the custom ones are those that
     can be given in that project: its own, and those of the projects above it.
     """
-    return listing(
-        await viewed(request, subject, lambda connection, caller: grants.catalogue(connection, caller, project_id))
-    )
+    items = await viewed(request, subject, lambda connection, caller: grants.catalogue(connection, caller, project_id))
+    return listing(*ordered_page(items, "grants", limit, cursor))
 
 
-@router.post("", operation_id="create_grant", status_code=201, responses=MADE, openapi_extra=body_of(schemas.NewGrant))
+@router.post(
+    "",
+    operation_id="create_grant",
+    status_code=201,
+    response_model=schemas.CustomGrant,
+    responses=CHANGED,
+    openapi_extra=body_of(schemas.NewGrant),
+)
 async def create_grant(request: Request, subject: MayCreate) -> Response:
     """Make a custom grant of a project: for `has_grant` in actions, and to protect containers."""
     given = await body(request, schemas.NewGrant)
@@ -49,7 +58,7 @@ async def create_grant(request: Request, subject: MayCreate) -> Response:
     return JSONResponse(await changed(request, subject, work), 201)
 
 
-@router.get("/{grant_id:segment}", operation_id="get_grant", responses=LISTED)
+@router.get("/{grant_id:segment}", operation_id="get_grant", response_model=schemas.CustomGrant, responses=LISTED)
 async def get_grant(request: Request, subject: MayList, grant_id: str) -> Response:
     """Give a custom grant."""
     row = await viewed(
@@ -59,7 +68,11 @@ async def get_grant(request: Request, subject: MayList, grant_id: str) -> Respon
 
 
 @router.patch(
-    "/{grant_id:segment}", operation_id="update_grant", responses=CHANGED, openapi_extra=body_of(schemas.ChangeGrant)
+    "/{grant_id:segment}",
+    operation_id="update_grant",
+    response_model=schemas.CustomGrant,
+    responses=CHANGED,
+    openapi_extra=body_of(schemas.ChangeGrant),
 )
 async def update_grant(request: Request, subject: MayModify, grant_id: str) -> Response:
     """Rename or describe a custom grant. Actions that ask for it by id go on to find it."""
@@ -72,26 +85,33 @@ async def update_grant(request: Request, subject: MayModify, grant_id: str) -> R
     return JSONResponse(await changed(request, subject, work))
 
 
-@router.delete("/{grant_id:segment}", operation_id="delete_grant", status_code=204, responses=GONE)
+@router.delete("/{grant_id:segment}", operation_id="delete_grant", status_code=204, responses=CHANGED)
 async def delete_grant(request: Request, subject: MayDelete, grant_id: str) -> Response:
     """Remove a custom grant that protects nothing; teams that have it lose it."""
     await changed(request, subject, lambda connection, caller: grants.delete(connection, caller, grant_id))
     return Response(status_code=204)
 
 
-@router.get("/{grant_id:segment}/containers", operation_id="list_protected_containers", responses=LISTED)
-async def list_protected(request: Request, subject: MayList, grant_id: str) -> Response:
+@router.get(
+    "/{grant_id:segment}/containers",
+    operation_id="list_protected_containers",
+    response_model=schemas.ProtectedContainerPage,
+    responses=LISTED,
+)
+async def list_protected(
+    request: Request, subject: MayList, grant_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
     """List the containers that a custom grant protects."""
-    return listing(
-        await viewed(request, subject, lambda connection, caller: grants.protected(connection, caller, grant_id))
-    )
+    items = await viewed(request, subject, lambda connection, caller: grants.protected(connection, caller, grant_id))
+    return listing(*ordered_page(items, "protected containers", limit, cursor))
 
 
 @router.post(
     "/{grant_id:segment}/containers",
     operation_id="add_protected_container",
     status_code=201,
-    responses=MADE,
+    response_model=schemas.ProtectedContainer,
+    responses=CHANGED,
     openapi_extra=body_of(schemas.ProtectContainer),
 )
 async def protect_container(request: Request, subject: MayModify, grant_id: str) -> Response:
@@ -110,7 +130,7 @@ async def protect_container(request: Request, subject: MayModify, grant_id: str)
     "/{grant_id:segment}/containers/{entry_id:segment}",
     operation_id="remove_protected_container",
     status_code=204,
-    responses=GONE,
+    responses=CHANGED,
 )
 async def unprotect_container(request: Request, subject: MayModify, grant_id: str, entry_id: str) -> Response:
     """Take the protection from a container. The caller has to have the grant."""

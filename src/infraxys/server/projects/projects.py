@@ -37,11 +37,17 @@ MAX_ENTRIES = 5000  # environments or containers of one project
 KNOWN_BY = ("project.list", "project.read")
 
 
-def find(connection: Connection, subject: Subject, project_id: str, grant: str) -> RowMapping:
-    """Give a project on which the caller has a grant. Raises UnknownProject and Forbidden."""
+def row_of(connection: Connection, project_id: str) -> RowMapping:
+    """Give a project, whoever asks. Raises UnknownProject."""
     row = connection.execute(sa.select(projects).where(projects.c.id == project_id)).mappings().first()
     if row is None:
         raise UnknownProject(project_id)
+    return row
+
+
+def find(connection: Connection, subject: Subject, project_id: str, grant: str) -> RowMapping:
+    """Give a project on which the caller has a grant. Raises UnknownProject and Forbidden."""
+    row = row_of(connection, project_id)
     check(subject, grant, project_id, UnknownProject(project_id), *KNOWN_BY)
     return row
 
@@ -277,7 +283,7 @@ def included(connection: Connection, subject: Subject, project_id: str) -> list[
     rows = connection.execute(sa.select(project_containers).where(project_containers.c.project_id.in_(path))).mappings()
     ordered = sorted(rows, key=lambda row: (path.index(row["project_id"]), row["id"]))
     return [
-        {**schemas.included_object(row), "isInherited": row["project_id"] != project_id}
+        schemas.included_object(row, is_inherited=row["project_id"] != project_id)
         for row in ordered
     ]  # fmt: skip
 
@@ -299,7 +305,7 @@ def include(
         )
     )
     row = connection.execute(sa.select(project_containers).filter_by(id=entry_id)).mappings().one()
-    return {**schemas.included_object(row), "isInherited": False}
+    return schemas.included_object(row, is_inherited=False)
 
 
 def exclude(connection: Connection, subject: Subject, project_id: str, entry_id: str) -> None:

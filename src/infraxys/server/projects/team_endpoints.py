@@ -1,6 +1,6 @@
 """Teams over HTTP: members and grants as their sub-resources."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.engine import Connection
@@ -9,22 +9,10 @@ from starlette.responses import JSONResponse, Response
 from infraxys.server.accounts.schemas import body_of
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
-from infraxys.server.paging import decode_cursor, encode_cursor
+from infraxys.server.paging import Cursor, Limit, decode_cursor, encode_cursor, listing, ordered_page
 from infraxys.server.paths import API
 from infraxys.server.projects import schemas, teams
-from infraxys.server.projects.endpoints import (
-    CHANGED,
-    GONE,
-    LISTED,
-    MADE,
-    PROJECT_ID,
-    Cursor,
-    Limit,
-    body,
-    changed,
-    listing,
-    viewed,
-)
+from infraxys.server.projects.endpoints import CHANGED, LISTED, PROJECT_ID, body, changed, viewed
 
 router = APIRouter(prefix=f"{API}/teams", tags=["teams"])
 MayList = Annotated[Subject, Depends(Requires("team.list", somewhere=True))]
@@ -36,25 +24,36 @@ MaySeeGrants = Annotated[Subject, Depends(Requires("grant.list", somewhere=True)
 MayGive = Annotated[Subject, Depends(Requires("grant.modify", somewhere=True))]
 
 
-@router.get("", operation_id="list_teams", responses=LISTED)
+@router.get("", operation_id="list_teams", response_model=schemas.TeamPage, responses=LISTED)
 async def list_teams(
     request: Request,
     subject: MayList,
     project_id: Annotated[str | None, Query(alias="projectId", max_length=36, pattern=PROJECT_ID)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
+    sort: Annotated[Literal["createdAt", "-createdAt"], Query()] = "createdAt",
 ) -> Response:
     """List teams, of all projects or of one."""
-    after = "" if cursor is None else decode_cursor("teams", cursor)
+    kind = f"teams {sort}"
+    after = None if cursor is None else decode_cursor(kind, cursor)
     items = await viewed(
         request,
         subject,
-        lambda connection, caller: teams.page(connection, caller, project_id=project_id, after=after, limit=limit + 1),
+        lambda connection, caller: teams.page(
+            connection, caller, project_id=project_id, after=after, limit=limit + 1, is_reversed=sort.startswith("-")
+        ),
     )
-    return listing(items[:limit], encode_cursor("teams", items[limit - 1]["id"]) if len(items) > limit else None)
+    return listing(items[:limit], encode_cursor(kind, items[limit - 1]["id"]) if len(items) > limit else None)
 
 
-@router.post("", operation_id="create_team", status_code=201, responses=MADE, openapi_extra=body_of(schemas.NewTeam))
+@router.post(
+    "",
+    operation_id="create_team",
+    status_code=201,
+    response_model=schemas.Team,
+    responses=CHANGED,
+    openapi_extra=body_of(schemas.NewTeam),
+)
 async def create_team(request: Request, subject: MayCreate) -> Response:
     """Make a team of a project. It has no members and may do nothing yet."""
     given = await body(request, schemas.NewTeam)
@@ -66,7 +65,7 @@ async def create_team(request: Request, subject: MayCreate) -> Response:
     return JSONResponse(await changed(request, subject, work), 201)
 
 
-@router.get("/{team_id:segment}", operation_id="get_team", responses=LISTED)
+@router.get("/{team_id:segment}", operation_id="get_team", response_model=schemas.Team, responses=LISTED)
 async def get_team(request: Request, subject: MayList, team_id: str) -> Response:
     """Give a team."""
     row = await viewed(
@@ -76,7 +75,11 @@ async def get_team(request: Request, subject: MayList, team_id: str) -> Response
 
 
 @router.patch(
-    "/{team_id:segment}", operation_id="update_team", responses=CHANGED, openapi_extra=body_of(schemas.ChangeTeam)
+    "/{team_id:segment}",
+    operation_id="update_team",
+    response_model=schemas.Team,
+    responses=CHANGED,
+    openapi_extra=body_of(schemas.ChangeTeam),
 )
 async def update_team(request: Request, subject: MayModify, team_id: str) -> Response:
     """Rename or describe a team, or choose the group of the identity provider whose members are in it.
@@ -92,14 +95,19 @@ async def update_team(request: Request, subject: MayModify, team_id: str) -> Res
     return JSONResponse(await changed(request, subject, work))
 
 
-@router.delete("/{team_id:segment}", operation_id="delete_team", status_code=204, responses=GONE)
+@router.delete("/{team_id:segment}", operation_id="delete_team", status_code=204, responses=CHANGED)
 async def delete_team(request: Request, subject: MayDelete, team_id: str) -> Response:
     """Remove a team. Its members lose with their next request what it gave them."""
     await changed(request, subject, lambda connection, caller: teams.delete(connection, caller, team_id))
     return Response(status_code=204)
 
 
-@router.get("/{team_id:segment}/members", operation_id="list_team_members", responses=LISTED)
+@router.get(
+    "/{team_id:segment}/members",
+    operation_id="list_team_members",
+    response_model=schemas.MemberPage,
+    responses=LISTED,
+)
 async def list_members(
     request: Request, subject: MayRead, team_id: str, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
@@ -114,7 +122,7 @@ async def list_members(
 
 
 @router.put(
-    "/{team_id:segment}/members/{user:segment}", operation_id="add_team_member", status_code=204, responses=GONE
+    "/{team_id:segment}/members/{user:segment}", operation_id="add_team_member", status_code=204, responses=CHANGED
 )
 async def add_member(request: Request, subject: MayModify, team_id: str, user: str) -> Response:
     """Put an account, named by its id or its name, into a team. The caller has to have everything that the team has."""
@@ -123,7 +131,7 @@ async def add_member(request: Request, subject: MayModify, team_id: str, user: s
 
 
 @router.delete(
-    "/{team_id:segment}/members/{user:segment}", operation_id="remove_team_member", status_code=204, responses=GONE
+    "/{team_id:segment}/members/{user:segment}", operation_id="remove_team_member", status_code=204, responses=CHANGED
 )
 async def remove_member(request: Request, subject: MayModify, team_id: str, user: str) -> Response:
     """Take an account out of a team. It loses with its next request what the team gave it; open streams end."""
@@ -131,19 +139,26 @@ async def remove_member(request: Request, subject: MayModify, team_id: str, user
     return Response(status_code=204)
 
 
-@router.get("/{team_id:segment}/grants", operation_id="list_team_grants", responses=LISTED)
-async def list_given(request: Request, subject: MaySeeGrants, team_id: str) -> Response:
+@router.get(
+    "/{team_id:segment}/grants",
+    operation_id="list_team_grants",
+    response_model=schemas.GivenGrantPage,
+    responses=LISTED,
+)
+async def list_given(
+    request: Request, subject: MaySeeGrants, team_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
     """List what a team was given, and on which projects."""
-    return listing(
-        await viewed(request, subject, lambda connection, caller: teams.given_to(connection, caller, team_id))
-    )
+    items = await viewed(request, subject, lambda connection, caller: teams.given_to(connection, caller, team_id))
+    by = lambda item: f"{item['projectId']} {item['grant']}"  # noqa: E731 - they have no id
+    return listing(*ordered_page(items, "team grants", limit, cursor, by))
 
 
 @router.post(
     "/{team_id:segment}/grants",
     operation_id="add_team_grants",
     status_code=204,
-    responses=GONE,
+    responses=CHANGED,
     openapi_extra=body_of(schemas.GiveGrants),
 )
 async def give_grants(request: Request, subject: MayGive, team_id: str) -> Response:
@@ -157,7 +172,7 @@ async def give_grants(request: Request, subject: MayGive, team_id: str) -> Respo
 
 
 @router.delete(
-    "/{team_id:segment}/grants/{grant:segment}", operation_id="remove_team_grant", status_code=204, responses=GONE
+    "/{team_id:segment}/grants/{grant:segment}", operation_id="remove_team_grant", status_code=204, responses=CHANGED
 )
 async def take_grant(
     request: Request,

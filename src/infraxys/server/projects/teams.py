@@ -52,10 +52,13 @@ def known(connection: Connection, subject: Subject, team_id: str, grant: str) ->
 
 
 def page(
-    connection: Connection, subject: Subject, *, project_id: str | None, after: str, limit: int
-) -> list[dict[str, Any]]:
-    """Give the teams behind an id that the caller may know of, of all projects or of one."""
-    query = sa.select(teams).where(teams.c.id > after).order_by(teams.c.id).limit(limit)
+    connection: Connection, subject: Subject, *, project_id: str | None, after: str | None, limit: int,
+    is_reversed: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Give the teams behind an id that the caller may know of, of all projects or of one. Ids sort by time."""
+    query = sa.select(teams).order_by(teams.c.id.desc() if is_reversed else teams.c.id).limit(limit)
+    if after is not None:
+        query = query.where(teams.c.id < after if is_reversed else teams.c.id > after)
     visible = subject.projects_with("team.list")
     if visible is not None:
         query = query.where(teams.c.project_id.in_(sorted(visible)))
@@ -118,13 +121,13 @@ def members(connection: Connection, subject: Subject, team_id: str, *, after: st
         .limit(limit)
     )
     return [
-        {
-            "id": row.id,
-            "name": row.name,
-            "displayName": row.display_name,
-            "isDisabled": row.disabled_at is not None,
-            "isFromGroup": row.source == GROUP,
-        }
+        schemas.Member(
+            id=row.id,
+            name=row.name,
+            display_name=row.display_name,
+            is_disabled=row.disabled_at is not None,
+            is_from_group=row.source == GROUP,
+        ).written()
         for row in connection.execute(query)
     ]
 
@@ -173,12 +176,7 @@ def given_to(connection: Connection, subject: Subject, team_id: str) -> list[dic
     find(connection, subject, team_id, "grant.list")
     policy = subject.rights.policy
     return [
-        {
-            "projectId": project_id,
-            "grant": grant,
-            "name": policy.custom[grant].name if grant in policy.custom else grant,
-            "kind": "custom" if grant in policy.custom else "builtIn",
-        }
+        schemas.given_object(project_id, grant, policy.custom[grant].name if grant in policy.custom else None)
         for project_id, grants in sorted(policy.given.get(team_id, {}).items())
         if subject.may("grant.list", project_id)
         for grant in sorted(grants)

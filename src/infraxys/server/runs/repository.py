@@ -101,10 +101,9 @@ def find_key(connection: Connection, key: IdempotencyKey) -> Existing | None:
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     """Give a run with its steps under the key "steps"."""
     row = connection.execute(_GET, {"run_id": run_id}).mappings().first()
-    if row is None:
-        return None
+    # Also when there is no run: who may not know of one is not to see it by the time that is taken.
     steps = connection.execute(_STEPS, {"run_id": run_id}).mappings().all()
-    return {**row, "steps": [dict(step) for step in steps]}
+    return None if row is None else {**row, "steps": [dict(step) for step in steps]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from infraxys.server.audit.trail import record
 from infraxys.server.auth.permissions import Requires
 from infraxys.server.auth.subject import Subject
 from infraxys.server.errors import BadRequest, Unprocessable, responses
+from infraxys.server.paging import listing
 from infraxys.server.paths import API
-from infraxys.server.projects.endpoints import access_of, body, listing, viewed
+from infraxys.server.projects.endpoints import access_of, body, viewed
 from infraxys.server.projects.schemas import EVERY_BRANCH
 from infraxys.server.variables.levels import CONTAINER, ENVIRONMENT, PROJECT, Level
 from infraxys.server.variables.schemas import ChangeVariable, Name, SetVariable

@@ -208,9 +208,10 @@ def _groups_text(groups: frozenset[str]) -> str:
 
 
 def refuse_older_tokens(connection: Connection, user_id: str) -> None:
-    """Refuse every access token of a person that the provider issued until now: it took their sign-in back."""
+    """Refuse every access token of a person that the provider issued until now: the sign-in was taken back."""
     connection.execute(
         openid_accounts.update()
         .where(openid_accounts.c.user_id == user_id)
         .values(refused_until=int(utc_now().timestamp()))
     )
+    record_action(connection, "access_token.refuse", f"user/{user_id}")

@@ -1,6 +1,7 @@
 """Checking tokens that the provider signed."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from infraxys.server.auth.openid.provider import Provider
 MAX_TOKEN = 16 * 1024
 MAX_SUBJECT = 255
 LEEWAY_SECONDS = 30
+# How old an access token of `infraxys login` may be, however long it is good for: the command line asks the provider
+# for a new one before, and so does nobody who was revoked there.
+CLI_TOKEN_SECONDS = 60
 # What only ID tokens have; a provider that gives both kinds the same `typ` tells them apart by these.
 _OF_ID_TOKENS = frozenset({"nonce", "at_hash", "c_hash"})
 
@@ -65,7 +69,12 @@ class Verifier:
         )
         if not self._options.oidc_audiences:
             raise TokenRefused("no audience is allowed by the settings")
-        return _checked(registry, claims)
+        claims = _checked(registry, claims)
+        client = claims.get("client_id", claims.get("azp"))  # RFC 9068, and what was usual before it
+        is_of_cli = client is not None and client == self._options.oidc_cli_client_id
+        if is_of_cli and claims["iat"] + CLI_TOKEN_SECONDS < time.time():
+            raise TokenRefused("the command line has to ask the provider for a new one")
+        return claims
 
     async def id_token(self, text: str, *, nonce: str | None, access_token: str | None) -> Claims:
         """Give the claims of an ID token for our client. Raises TokenRefused and ProviderUnavailable.
