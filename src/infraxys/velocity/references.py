@@ -308,9 +308,7 @@ class ValueCompiler:
 
         return root
 
-    def undefined(
-        self, rt: Runtime, node: Reference, kind: type[VelocityError] = UndefinedReferenceError
-    ) -> NoReturn:
+    def undefined(self, rt: Runtime, node: Reference, kind: type[VelocityError] = UndefinedReferenceError) -> NoReturn:
         """Refuse a variable that is not set."""
         message = f"Variable ${node.root} has not been set"
         error = kind(message, snippet=node.text).among(node.root, rt.scope.names(), "$")
