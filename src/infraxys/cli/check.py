@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,9 @@ from infraxys.engine.lint import lint
 from infraxys.engine.pins import Pins
 from infraxys.engine.render import generate
 from infraxys.engine.world import World
+from infraxys.resources.errors import InvalidUrl
 from infraxys.resources.store import ModuleStore
+from infraxys.resources.url import GitUrl
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.problem import Problem
 
@@ -36,15 +38,38 @@ class Checked:
         return any(problem.severity == "error" for problem in self.problems)
 
 
-def check_module(path: Path) -> Checked:
-    """Load the files as they are on disk and render every environment."""
+class _Trees(Mapping[BranchPath, str]):
+    """The commits made of working trees: a tree stands for every branch of its module."""
+
+    def __init__(self, commits: Mapping[ModuleId, str]) -> None:
+        self._commits = commits
+
+    def __getitem__(self, path: BranchPath) -> str:
+        return self._commits[path.module]
+
+    def __iter__(self) -> Iterator[BranchPath]:
+        return (BranchPath(module, BRANCH) for module in self._commits)
+
+    def __len__(self) -> int:
+        return len(self._commits)
+
+
+def check_module(path: Path, others: Sequence[str] = ()) -> Checked:
+    """Load the files as they are on disk and render every environment.
+
+    `others` are working trees of modules that it uses: `host/org/repo=folder`, or a folder that is named as the
+    repository. Raises ValueError for a name that is none.
+    """
     with tempfile.TemporaryDirectory(prefix="infraxys-check-") as folder:
         store = ModuleStore(Path(folder) / "modules", Path(folder) / "exports")
         module = own_id(path)
         commit = store.create_hosted(module, path.resolve(), BRANCH, "check")
         snapshot = store.snapshot(module, commit)
         root = BranchPath(module, BRANCH)
-        world = World(root, Pins({root: commit}, store.snapshot), store.branch_of)
+        commits = {module: commit}
+        for name, tree in _named(others, path):
+            commits[name] = store.create_hosted(name, tree.resolve(), BRANCH, "check")
+        world = World(root, Pins(_Trees(commits), store.snapshot), store.branch_of)
         problems = list(snapshot.problems)
         actions = 0
         for environment_id in snapshot.environments:
@@ -55,6 +80,22 @@ def check_module(path: Path) -> Checked:
         places = Places(path)
         problems = list(dict.fromkeys(map(places.place, problems)))
         return Checked(tuple(sorted(problems, key=_order)), len(snapshot.environments), actions)
+
+
+def _named(others: Sequence[str], path: Path) -> Iterator[tuple[ModuleId, Path]]:
+    """Give the modules that other working trees are of: as said, as a dependency is called, or as it calls itself."""
+    pairs: list[tuple[str, Path]] = []
+    for text in others:
+        name, separator, folder = text.partition("=")
+        pairs.append((name, Path(folder)) if separator else ("", Path(text)))
+    known: dict[str, ModuleId] = {}
+    for folder in (path, *(tree for _, tree in pairs)):
+        for item in objects_in(read_json(folder / "module.json")):
+            with suppress(InvalidUrl):
+                found = GitUrl.parse(str(item.get("git_url"))).module
+                known[found.repo] = found
+    for name, tree in pairs:
+        yield ModuleId.parse(name) if name else known.get(tree.resolve().name) or own_id(tree), tree
 
 
 def own_id(path: Path) -> ModuleId:

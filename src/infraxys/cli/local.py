@@ -61,15 +61,23 @@ def token_key(data_dir: Path | None) -> Any:
 def check(
     path: Annotated[Path, typer.Argument(help="The root of a module's working tree.")],
     form: Annotated[str, typer.Option("--format", help="text, json, github or sarif.")] = "text",
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Working tree of a module that it uses: a folder, or host/org/repo=folder."),
+    ] = None,
 ) -> None:
     """Load a module's working tree, render every environment, print every problem. Example: infraxys check ."""
     from infraxys.cli.check import check_module, report
 
     if form not in {"text", "json", "github", "sarif"}:
         raise Failed("--format is text, json, github or sarif", 2)
-    if not path.is_dir():
-        raise Failed(f"'{path}' is not a directory", 2)
-    result = check_module(path)
+    for tree in (path, *(Path(text.partition("=")[2] or text) for text in others or ())):
+        if not tree.is_dir():
+            raise Failed(f"'{tree}' is not a directory", 2)
+    try:
+        result = check_module(path, others or ())
+    except ValueError as error:
+        raise Failed(f"--with: {error}", 2) from error
     print(report(result, form))
     if result.has_errors:
         raise SystemExit(1)

@@ -166,3 +166,31 @@ def test_finds_packets_that_are_named_by_their_id_only(tmp_path: Path) -> None:
     done = check(write(tmp_path, good))
     assert done.returncode == 0, done.stdout
     assert "1 action: 0 errors, " in done.stdout
+
+
+class TestWithOthers:
+    """A module whose packets are in another one, on a branch of its own name."""
+
+    @pytest.fixture
+    def trees(self, tmp_path: Path) -> tuple[Path, Path]:
+        used = {"id": "i", "packetName": "Tool", "packetPath": "host\\org\\tools\\release", "velocityName": "i"}
+        url = "https://host/org/tools.git"
+        user = {"module.json": {"dependencies": [{"git_url": url, "branch": "release"}]}, **environment(used)}
+        provider = {name: text for name, text in GOOD.items() if name.startswith("packets/")}
+        return write(tmp_path / "user", user), write(tmp_path / "tools", provider)
+
+    def test_without_them_their_packets_are_not_known(self, trees: tuple[Path, Path]) -> None:
+        done = check(trees[0])
+        assert (done.returncode, "unknown_packet" in done.stdout) == (1, True)
+
+    @pytest.mark.parametrize("name", ["", "host/org/tools="])
+    def test_with_them_everything_is_rendered(self, trees: tuple[Path, Path], name: str) -> None:
+        done = check(trees[0], "--with", f"{name}{trees[1]}")
+        assert done.returncode == 0, done.stdout
+        assert "1 environment, 1 action: 0 errors, " in done.stdout
+
+    def test_what_is_no_tree_or_no_name_is_wrong_usage(self, trees: tuple[Path, Path]) -> None:
+        for wrong in ("/nowhere", f"tools={trees[1]}"):
+            done = check(trees[0], "--with", wrong)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.startswith("infraxys: ")
