@@ -13,11 +13,17 @@ SCRIPTS = {
     "much.sh": "yes abcdefghij\n",
     "slow.sh": "sleep 300\n",
     "attribute.sh": 'echo "$name/$INTERACTIVE"\n',
-    "write.sh": "for folder in /cache/instance /cache/project; do\n  touch $folder/x 2>/dev/null && echo wrote\ndone\n"
-    'echo "${INFRAXYS_ARTEFACTS-none}"; cat /tmp/infraxys/system/token 2>/dev/null || echo no token\n',
+    "write.sh": 'echo "${INFRAXYS_ARTEFACTS-none}"; cat /tmp/infraxys/system/token 2>/dev/null || echo no token\n',
+    "prepared.sh": "cat /cache/instance/prepared/here /cache/project/here\n",
+    "variables.sh": 'echo "$REGION"; cat /tmp/infraxys/variables/KEYS/list-key\n',
     "list.py": "#!/usr/bin/env python3\nprint('from python')\n",
     "escapes.sh": "printf '\\033[31mred\\033[0m\\n<b>bold</b>\\nbidi\\342\\200\\256x\\n\\377\\n'\n",
 }
+PREPARATION = """
+echo noise of the module
+mkdir -p /cache/instance/prepared
+echo in the cache | tee /cache/instance/prepared/here >/cache/project/here
+"""
 # Not of a list: nothing names it.
 OTHER = {"id": "own", "name": "name", "defaultValue": "nobody"}
 
@@ -32,6 +38,9 @@ def lists() -> dict[str, Any]:
         OTHER,
         attribute("plain", listOfValues="1=one, 2=two,3,,3", newItemsAllowed=True),
         attribute("rendered", listOfValues="$instance.getAttribute('name')=you,$container.name"),
+        attribute("expressions", parseWithVelocity=True,
+                  listOfValues='$instance.parent.getAttribute("region")=Inherit,$x.f("a,b)"),eu-west-1'),
+        attribute("unbalanced", parseWithVelocity=True, listOfValues='smile :(,5" disk,6" disk'),
         attribute("image", source="DOCKER RUN", referenceFilter="registry.example/regions:1.0", cacheMinutes=10),
         attribute("in_image", source="SCRIPT OUTPUT", referenceFilter="count.sh",
                   referenceValueAttributeName="registry.example/tools:1"),
@@ -56,7 +65,7 @@ def lists() -> dict[str, Any]:
     }
     return {
         "module.json": {"dependencies": []},
-        "init.sh": "echo noise of the module\n",
+        "init.sh": PREPARATION,
         "packets/Lists/packet.json": packet,
         **{f"packets/Lists/files/{name}": text for name, text in SCRIPTS.items()},
         "environments/lists/environment.json": {"id": ENVIRONMENT, "workflows": []},

@@ -99,7 +99,10 @@ def library() -> dict[str, Any]:
         "environments/production/environment.json": {"id": ENVIRONMENT, "workflows": workflows},
         "environments/production/web/container.json": {"id": CONTAINER, "roles": [role], "instances": [instance]},
         "environments/production/db+one/container.json": {"id": OTHER_CONTAINER, "roles": [role], "instances": []},
-        "environments/broken/environment.json": {"id": BROKEN_ENVIRONMENT, "workflows": []},
+        "environments/broken/environment.json": {
+            "id": BROKEN_ENVIRONMENT,
+            "workflows": [{"id": "wf-3", "name": "Nothing yet", "steps": []}],
+        },
         "environments/broken/only/container.json": {
             "id": "con-broken",
             "roles": [],

@@ -71,7 +71,7 @@ def snapshot(
         roles_by_name={name.lower(): item for name, item in roles.items()},
         environments=environments,
         dependencies=dependencies,
-        root_files={},
+        root_files={path: entry for path, entry in entries.items() if path.rpartition("/")[0] in {"", "auto-source"}},
         settings={},
         problems=(),
         read=blobs.__getitem__,

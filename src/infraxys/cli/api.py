@@ -42,7 +42,7 @@ class Api:
         self.url = (server or os.environ.get("INFRAXYS_URL") or known or DEFAULT_URL).rstrip("/")
         token = token or (os.environ.get("INFRAXYS_TOKEN") if stored else None)
         self._is_stored = stored and not token
-        self._authorization = credentials.authorization(self.url) if self._is_stored else token and f"token {token}"
+        self._authorization = token and f"token {token}"
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Failed(f"'{self.url}' is not the URL of a server, as {DEFAULT_URL} is", 2)
@@ -62,6 +62,8 @@ class Api:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> http.client.HTTPResponse:
         """Send a request and give the answer. Raises Failed for refusals and for servers that do not answer."""
+        if self._is_stored:  # looked at each time: a command may follow a run for hours, a token is good for a minute
+            self._authorization = credentials.authorization(self.url)
         sent = {"Content-Type": "application/json", **(headers or {})}
         response = self._send(method, path, body, sent)
         if response.status == 401 and self._is_stored and (self._authorization or "").startswith("Bearer "):

@@ -22,16 +22,16 @@ __infraxys_last_failure=   # the last command that failed, for an action without
 . "$__infraxys_root/system/environment.sh"
 initial_script_name=$1
 PYTHONPATH=$__infraxys_python${PYTHONPATH:+$PYTHONPATH:}$__infraxys_root/core/python # ours is the last to be searched
-export INITIAL_PID=$$ PYTHONPATH initial_script_name
+PATH=$PATH:$__infraxys_root/core/bin
+export INITIAL_PID=$$ PATH PYTHONPATH initial_script_name
 set -- "${__infraxys_arguments[@]}"
 
 # -- Failures: the rest of it is read when there is one --
 
 # Arguments: function of failures.sh, its arguments.
 __infraxys_failed() {
-    declare -F "$1" >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
-    # A shell that ends because it cannot start a process may not read files any more.
-    if declare -F "$1" >/dev/null; then "$@"; fi
+    declare -F __infraxys_find_place >/dev/null || . "$__infraxys_root/core/bash/failures.sh"
+    "$@"
 }
 
 # The shell has forgotten the line by the time its trap runs. Otherwise as the shell's own.
@@ -46,14 +46,18 @@ exit() {
     builtin exit "$status"
 }
 
+# 254: the shell may start no more processes, which it has said. It would not read a file before those it has are gone.
 __infraxys_arm() {
     trap '__infraxys_failed __infraxys_on_failure "$?" "$LINENO" "$BASH_COMMAND"' ERR
-    trap 'case $? in 0) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
+    trap 'case $? in 0 | 254) ;; *) __infraxys_failed __infraxys_on_exit "$?" ;; esac' EXIT
 }
 
 set -eE -o pipefail
 __infraxys_arm
 cd -- "$INSTANCE_DIR"
+if [[ $INTERACTIVE == true && ! -t 0 ]]; then
+    . "$__infraxys_root/core/bash/prompts.sh"
+fi
 
 if [[ $__infraxys_is_prepared ]]; then
     export ORIG_ARGUMENTS=$*
@@ -102,7 +106,7 @@ if [[ $__infraxys_is_prepared ]]; then
 
     # -- Properties, attributes, the instance's own preparation, the modules' preparation --
     for __infraxys_now in "${__infraxys_properties[@]}" "$INSTANCE_DIR"/run_overrides/*.auto_properties; do
-        [[ ! -f $__infraxys_now ]] || export_file "$__infraxys_now"
+        [[ ! -f $__infraxys_now ]] || __infraxys_read_properties "$__infraxys_now"
     done
     __infraxys_attributes
     unset -f __infraxys_attributes

@@ -1,7 +1,7 @@
 """Attribute values as templates and shells see them: looked up through the scopes, rendered when first read."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cachetools import LRUCache, cached
@@ -15,6 +15,9 @@ ATTRIBUTE_TEMPLATE = "attribute value"  # the original's name for it in messages
 MAX_CHAIN = 32  # attributes that refer to attributes that refer to ...
 LIMITS = velocity.Limits(render_depth=MAX_CHAIN + 1)
 MAX_COMPILED = 8 * 1024 * 1024  # characters of templates that are kept compiled
+
+
+Place = InstanceView | ContainerView | EnvironmentView
 
 
 class AttributeFailed(Exception):  # noqa: N818 - reads as what happened
@@ -69,11 +72,9 @@ class Evaluator:
 
     def find(self, view: InstanceView, name: str) -> str | None:
         """Look here, in the ancestors, in the container's and the environment's scoped attributes."""
-        if name in view.packet.attributes:
-            return self.own(view, name)
-        for ancestor in view.ancestors():
-            if name in ancestor.packet.attributes:
-                return self.own(ancestor, name)
+        for owner in (view, *view.ancestors()):
+            if name in owner.packet.attributes:
+                return self.own(owner, name)
         return self.find_scoped(view.container, name)
 
     def find_scoped(self, container: ContainerView, name: str) -> str | None:
@@ -87,6 +88,11 @@ class Evaluator:
         """Look in the environment-scoped attributes."""
         owner = self._environment_scope(environment).get(name)
         return None if owner is None else self.own(owner, name)
+
+    def find_from(self, place: Place, name: str) -> str | None:
+        """Look from an instance, a container or an environment upwards; a name in another case counts as well."""
+        value = self._find_exactly(place, name)
+        return self._find_exactly(place, self._spelling(place, name)) if value is None else value
 
     def container_values(self, container: ContainerView) -> Mapping[str, str]:
         """Every container-scoped attribute, in the order of the tree."""
@@ -105,6 +111,26 @@ class Evaluator:
         found = {**self._environment_scope(view.container.environment), **self._container_scope(view.container)}
         found.update(dict.fromkeys(view.packet.attributes, view))
         return found
+
+    def _find_exactly(self, place: Place, name: str) -> str | None:
+        if isinstance(place, InstanceView):
+            return self.find(place, name)
+        if isinstance(place, ContainerView):
+            return self.find_scoped(place, name)
+        return self.find_in_environment(place, name)
+
+    def _spelling(self, place: Place, name: str) -> str:
+        """Give the nearest attribute's own spelling of a name."""
+        known: list[Iterable[str]] = []
+        if isinstance(place, InstanceView):
+            known += [owner.packet.attributes for owner in (place, *place.ancestors())]
+            place = place.container
+        if isinstance(place, ContainerView):
+            known.append(self._container_scope(place))
+            place = place.environment
+        known.append(self._environment_scope(place))
+        lower = name.lower()
+        return next((other for names in known for other in names if other.lower() == lower), name)
 
     def _render(self, view: InstanceView, name: str) -> str:
         raw = view.values[name]
@@ -160,8 +186,10 @@ class InstanceContext(Mapping[str, object]):
     # What is there beside attributes and velocity names.
     NAMES = frozenset({*CONSTANTS, "String", "Integer", "instance", "container", "environment", "instance_label"})
 
-    def __init__(self, view: InstanceView, container: ContainerView, scope: Scope) -> None:
-        self._view, self._container, self._scope = view, container, scope
+    def __init__(
+        self, view: InstanceView, container: ContainerView, scope: Scope, environment: EnvironmentView | None = None
+    ) -> None:
+        self._view, self._scope, self._environment = view, scope, environment or container.environment
         self._key = (*self.KEY, view.container.id, view.id, container.id)
         self._objects: dict[str, object] = {
             **CONSTANTS,
@@ -169,7 +197,7 @@ class InstanceContext(Mapping[str, object]):
             "Integer": velocity.JavaInteger(),
             "instance": InstanceObject(view, scope),
             "container": ContainerObject(container, scope),
-            "environment": EnvironmentObject(container.environment, scope),
+            "environment": EnvironmentObject(self._environment, scope),
         }
 
     def lookup(self, name: str) -> object | None:
@@ -179,7 +207,7 @@ class InstanceContext(Mapping[str, object]):
             return value
         value = self._scope.evaluator.find(self._view, name)
         if value is None:
-            named = self._container.environment.by_velocity_name.get(name)
+            named = self._environment.by_velocity_name.get(name)
             if named is not None:
                 value = InstanceObject(named, self._scope)
             elif name == "instance_label":
@@ -198,7 +226,7 @@ class InstanceContext(Mapping[str, object]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._view.packet.attributes
-        yield from self._container.environment.by_velocity_name
+        yield from self._environment.by_velocity_name
         yield from self._objects
 
     def __len__(self) -> int:

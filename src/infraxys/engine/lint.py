@@ -31,7 +31,7 @@ def lint(world: World, environment: EnvironmentView, generation: Generation) -> 
         *found_on_load(world, environment, [packet for packet, _ in packets.values()]),
         *broken_workflows(environment, generation),
         *(problem for packet, instance in packets.values() for problem in template_findings(packet, instance)),
-        *unused_attributes(environment, [packet for packet, _ in packets.values()]),
+        *unused_attributes(world, environment, [packet for packet, _ in packets.values()]),
         *unreachable_actions(environment, [packet for packet, _ in packets.values()]),
     ]
     new = {problem: None for problem in found if (problem.file, problem.line) not in failed or problem.line is None}
@@ -117,23 +117,38 @@ def template_findings(packet: PacketView, instance: InstanceView) -> Iterator[Pr
                 yield Problem(slot.entry.path, line, column, "undeclared_name", message, "warning", where)
 
 
-def unused_attributes(environment: EnvironmentView, packets: list[PacketView]) -> Iterator[Problem]:
-    """Find attributes whose names stand in no file, in no value and in no definition of the packets used here."""
+def unused_attributes(world: World, environment: EnvironmentView, packets: list[PacketView]) -> Iterator[Problem]:
+    """Find attributes whose names stand in no file, in no value and in no definition of the packets used here.
+
+    Those of the container's or the environment's scope are there for others as well.
+    """
     words = {ALWAYS_ENABLE, ENABLE_IN_PARENTS}  # what planning reads
-    texts = (text for packet in packets for text in texts_of(packet))
+    texts = [*scripts_of(world, packets), *(text for packet in packets for text in texts_of(packet))]
     values = (value for instance in environment.instances() for value in instance.values.values())
     for text in (*texts, *values):
         words.update(WORD.findall(text))
     for packet in packets:
         own = packet.definition
         for attribute in own.model.attributes:
-            if packet.files and attribute.name not in words and not attribute.is_part_of_key:
+            is_named = attribute.name in words or attribute.is_part_of_key
+            if packet.files and attribute.scope == "Instance" and not is_named:
                 message = f"attribute '{attribute.name}' of packet '{own.name}' is read by no file"
                 is_own = packet.path.module == environment.path.module
                 where = "" if is_own else f"packet '{own.name}' of module {packet.path.module}"
                 file = f"{own.directory}/packet.json"
                 name = attribute.name
                 yield Problem(file, None, None, "unused_attribute", message, "warning", where, attribute=name)
+
+
+def scripts_of(world: World, packets: Iterable[PacketView]) -> Iterator[str]:
+    """Give the scripts that prepare the packets' actions: to them, attributes are variables of the shell."""
+    branches = {branch: None for packet in packets for path in packet.branches for branch in world.dependencies(path)}
+    for branch in branches:
+        snapshot = world.snapshots[branch]
+        for entry in snapshot.root_files.values():
+            data = snapshot.read(entry.oid)
+            if len(data) <= MAX_TEXT:
+                yield data.decode(errors="replace")
 
 
 def texts_of(packet: PacketView) -> Iterator[str]:

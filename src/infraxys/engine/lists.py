@@ -1,6 +1,5 @@
 """The values that an attribute offers: from its list, or from what a script of the packet or an image prints."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -9,11 +8,11 @@ from infraxys import velocity
 from infraxys.engine.evaluate import InstanceContext, compile_once
 from infraxys.engine.logs import LogStream
 from infraxys.engine.objects import Reads, Scope
-from infraxys.engine.plan import Plan, RenderedEnvironment
+from infraxys.engine.plan import Plan
 from infraxys.engine.planner import CannotPlan, StepTarget, find_instance, make_plan
 from infraxys.engine.render import GeneratedAction, Generation
-from infraxys.engine.world import EnvironmentView, InstanceView, World
-from infraxys.spec.models import PacketAttribute
+from infraxys.engine.world import EnvironmentView, FileSlot, InstanceView, World
+from infraxys.spec.models import PacketAttribute, PacketFile
 
 SCRIPT, IMAGE = "SCRIPT OUTPUT", "DOCKER RUN"
 MAX_ITEMS = 10_000
@@ -70,8 +69,14 @@ def value_list(
 
 
 def static_items(generation: Generation, instance: InstanceView, attribute: PacketAttribute) -> tuple[Item, ...]:
-    """Read `listOfValues`: values between commas, rendered first when there is something to render."""
+    """Read `listOfValues`: values between commas.
+
+    They are rendered first when there is something to render, unless the value that an instance keeps is itself
+    rendered each time it is read: then the choice is among expressions.
+    """
     text = attribute.list_of_values
+    if attribute.parse_with_velocity:
+        return read_items(split_expressions(text))
     if "$" in text or "#" in text:
         context = InstanceContext(instance, instance.container, Scope(generation.evaluator, Reads()))
         try:
@@ -81,6 +86,23 @@ def static_items(generation: Generation, instance: InstanceView, attribute: Pack
             message = f"{instance.where}, the list of attribute '{attribute.name}' does not render: {error}"
             raise CannotPlan("generation_failed", message) from error
     return read_items(text.split(","))
+
+
+def split_expressions(text: str) -> list[str]:
+    """Split at commas that are outside of round brackets; inside of them, brackets in quotes do not count."""
+    starts, depth, quote = [0], 0, ""
+    for position, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif depth and character in "\"'":
+            quote = character
+        elif character in "()":
+            depth = max(0, depth + (1 if character == "(" else -1))
+        elif character == "," and not depth:
+            starts.append(position + 1)
+    if depth:
+        return text.split(",")
+    return [text[start : end - 1] for start, end in zip(starts, [*starts[1:], len(text) + 1], strict=True)]
 
 
 def read_output(output: bytes) -> tuple[Item, ...]:
@@ -133,9 +155,8 @@ def _plan_image(
     image = attribute.reference_filter.strip()
     if not image:
         raise CannotPlan("unknown_image", f"attribute '{attribute.name}' takes its values from an image and names none")
-    slot = next(iter(instance.packet.files.values()), None)
-    if slot is None:
-        raise CannotPlan("unknown_file", f"packet '{instance.packet.definition.name}' has no files")
+    snapshot = world.snapshots[instance.packet.path]
+    slot = FileSlot(PacketFile(filename="list"), None, instance.packet.definition, snapshot)
     key = (instance.container.id, instance.id, "")
     action = GeneratedAction(*key, "", image, instance.label, slot, instance.packet.path)
     words = [word for word in attribute.reference_value_attribute_name.splitlines() if word]
@@ -158,17 +179,7 @@ def _plan(
     plan = make_plan(world, environment, with_action, [StepTarget(*key, f"values of {attribute.name}")], kind="adhoc")
     (step,) = plan.steps
     step = replace(step, image=image, custom_command=command, timeout_seconds=min(step.timeout_seconds, LIST_SECONDS))
-    rendered = plan.rendered if step.is_sourced else executable(plan.rendered, action.path)
-    return replace(plan, steps=(step,), rendered=rendered)
-
-
-def executable(rendered: RenderedEnvironment, path: str) -> RenderedEnvironment:
-    """Mark a file executable: a script of a list need not be an action."""
-    if not any(file.path == path and not file.executable for file in rendered.files):
-        return rendered
-    digest = hashlib.sha256(f"{rendered.digest} {path}".encode()).hexdigest()
-    files = tuple(replace(file, executable=True) if file.path == path else file for file in rendered.files)
-    return replace(rendered, digest=digest, files=files)
+    return replace(plan, steps=(step,))
 
 
 class Captured:

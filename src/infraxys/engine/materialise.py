@@ -10,6 +10,7 @@ from pathlib import Path
 from infraxys.engine.backends.base import StartFailed
 from infraxys.engine.backends.host import remove_tree
 from infraxys.engine.plan import RenderedEnvironment
+from infraxys.spec import names
 
 MAX_KEPT = 64
 
@@ -70,9 +71,15 @@ class EnvironmentStore:
         """Write all files in a new folder, which nobody sees before it is complete."""
         root = Path(tempfile.mkdtemp(dir=self._folder, prefix=f"{rendered.digest[:16]}-"))
         try:
-            (root / rendered.directory).mkdir()
+            environment = root / rendered.directory
+            environment.mkdir()
             for file in rendered.files:
-                write_file(root, file.path, file.content, executable=file.executable)
+                write_file(root, file.path, file.content)
+            # Modules look into these without asking whether they are there.
+            for container in list(environment.iterdir()):
+                if container.name != names.ENVIRONMENT_AUTO:
+                    (container / names.CONTAINER_AUTO).mkdir(exist_ok=True)
+            (environment / names.ENVIRONMENT_AUTO).mkdir(exist_ok=True)
             for folder, _, _ in os.walk(root):
                 Path(folder).chmod(0o755)
         except BaseException:
@@ -81,12 +88,15 @@ class EnvironmentStore:
         return root
 
 
-def write_file(root: Path, name: str, content: bytes, *, executable: bool) -> None:
-    """Write a file that everybody may read. Raises StartFailed for a name outside of the root, and OSError."""
+def write_file(root: Path, name: str, content: bytes) -> None:
+    """Write a file that everybody may read and execute: modules execute files that are no actions.
+
+    Raises StartFailed for a name outside of the root, and OSError.
+    """
     if not set(name.split("/")).isdisjoint({"", ".", ".."}):
         raise StartFailed(f"a generated file cannot be named {name!r}")
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         file.write(content)
-    path.chmod(0o555 if executable else 0o444)
+    path.chmod(0o755)

@@ -30,6 +30,9 @@ class Values(Protocol):
     def find_in_environment(self, environment: EnvironmentView, name: str) -> str | None:
         """Look in the environment-scoped attributes."""
 
+    def find_from(self, place: InstanceView | ContainerView | EnvironmentView, name: str) -> str | None:
+        """Look from a place upwards; a name in another case counts as well."""
+
     def container_values(self, container: ContainerView) -> Mapping[str, str]:
         """Every container-scoped attribute."""
 
@@ -100,9 +103,10 @@ class InstanceObject(WorldObject):
         {
             "getAttribute", "getBoolean", "getAttributeAsBoolean", "hasAttributeDefined", "getAttributes",
             "getName", "getGuid", "getId", "getLabel", "getVelocityName", "getParent", "getChildren", "getContainer",
-            "getEnvironment", "getPacketType", "getPacketName", "getPacketGuid", "getPacketModuleBranchPath",
-            "getRelativePath", "hasPacketType", "getParentInstanceByAttributeValue", "getParentInstanceByPacketType",
-            "getInstanceByAttributeValue", "getInstancesByPacketType", "getInstanceByPacketType",
+            "getEnvironment", "getPacketType", "getPacketKey", "getPacketName", "getPacketGuid",
+            "getPacketModuleBranchPath", "getRelativePath", "hasPacketType", "getParentInstanceByAttributeValue",
+            "getParentInstanceByPacketType", "getInstanceByAttributeValue", "getInstancesByPacketType",
+            "getInstanceByPacketType",
             "getInstanceByPacketTypeAndAttributeValue", "getInstancesByFileExtensions", "getInstancesByFileExtension",
             "byVelocity", "getInstanceByAttributeVelocityName", "getInstancesByAttributeVelocityNames", "toString",
         }
@@ -118,9 +122,9 @@ class InstanceObject(WorldObject):
         """Find the value here, in the ancestors, in the container's, then in the environment's attributes.
 
         With a text as `default`, that for a missing or empty value; with `false`, "" for a missing one; otherwise a
-        missing attribute is an error.
+        missing attribute is an error. A name in another case than the attribute's will do.
         """
-        value = self.scope.evaluator.find(self.view, name)
+        value = self.scope.evaluator.find_from(self.view, name)
         if isinstance(default, bool):
             return "" if value is None and not default else self._required(name, value)
         if default is not None:
@@ -138,7 +142,7 @@ class InstanceObject(WorldObject):
     @noted
     def getBoolean(self, name: str) -> bool:
         """Whether the value is "1" or "true"; a missing attribute is false."""
-        return (self.scope.evaluator.find(self.view, name) or "").lower() in TRUE_VALUES
+        return (self.scope.evaluator.find_from(self.view, name) or "").lower() in TRUE_VALUES
 
     getAttributeAsBoolean = getBoolean
 
@@ -198,6 +202,11 @@ class InstanceObject(WorldObject):
     def getPacketType(self) -> str:
         """Give the packet's own type."""
         return self.view.packet.definition.model.type or ""
+
+    @noted
+    def getPacketKey(self) -> str:
+        """Give the key by which old files tell packets apart, or ""."""
+        return self.view.packet.definition.model.key or ""
 
     @noted
     def getPacketName(self) -> str:
@@ -270,11 +279,11 @@ class InstanceObject(WorldObject):
 
     @noted
     def getInstancesByFileExtensions(self, *arguments: object) -> list["InstanceObject"]:
-        """Give the instances of the own subtree that have files with one of the extensions.
+        """Give the instances below that have files with one of the extensions; with a leading `true` itself as well.
 
-        A leading boolean says whether the instance itself counts (it does when left out).
+        Modules that collect files of a tree have copied those of the instance itself before they ask.
         """
-        include_self = arguments[0] if arguments and isinstance(arguments[0], bool) else True
+        include_self = bool(arguments) and arguments[0] is True
         extensions = tuple(as_text(item) for item in arguments if not isinstance(item, bool))
         views = [self.view, *self.view.descendants()] if include_self else list(self.view.descendants())
         return self.scope.instances(
@@ -297,7 +306,7 @@ class InstanceObject(WorldObject):
     @noted
     def getInstancesByAttributeVelocityNames(self, name: str, *flags: bool) -> list["InstanceObject"]:
         """Give the same for a comma-separated value, as a list."""
-        value = self.scope.evaluator.find(self.view, name) or ""
+        value = self.scope.evaluator.find_from(self.view, name) or ""
         must_exist = flags[-1] if flags else True
         wanted = [part.strip() for part in value.split(",") if part.strip()]
         found = [self._by_velocity_name(part, must_exist=must_exist) for part in wanted]
@@ -354,8 +363,7 @@ class ContainerObject(WorldObject):
     @noted
     def getAttribute(self, name: str, default: object = None) -> object:
         """Give a container-scoped, else an environment-scoped value; the default as for instances."""
-        value = self.scope.evaluator.find_scoped(self.view, name)
-        return choose(name, value, default, f"container '{self.view.name}'")
+        return choose(name, self.scope.evaluator.find_from(self.view, name), default, f"container '{self.view.name}'")
 
     @noted
     def hasAttributeDefined(self, name: str) -> bool:
@@ -365,7 +373,7 @@ class ContainerObject(WorldObject):
     @noted
     def getBoolean(self, name: str) -> bool:
         """Whether the value is "1" or "true"."""
-        return (self.scope.evaluator.find_scoped(self.view, name) or "").lower() in TRUE_VALUES
+        return (self.scope.evaluator.find_from(self.view, name) or "").lower() in TRUE_VALUES
 
     getAttributeAsBoolean = getBoolean
 
@@ -438,8 +446,7 @@ class EnvironmentObject(WorldObject):
     @noted
     def getAttribute(self, name: str, default: object = None) -> object:
         """Give an environment-scoped value; the default as for instances."""
-        value = self.scope.evaluator.find_in_environment(self.view, name)
-        return choose(name, value, default, f"environment '{self.view.name}'")
+        return choose(name, self.scope.evaluator.find_from(self.view, name), default, f"environment '{self.view.name}'")
 
     @noted
     def hasAttributeDefined(self, name: str) -> bool:
@@ -449,7 +456,7 @@ class EnvironmentObject(WorldObject):
     @noted
     def getBoolean(self, name: str) -> bool:
         """Whether the value is "1" or "true"."""
-        return (self.scope.evaluator.find_in_environment(self.view, name) or "").lower() in TRUE_VALUES
+        return (self.scope.evaluator.find_from(self.view, name) or "").lower() in TRUE_VALUES
 
     getAttributeAsBoolean = getBoolean
 

@@ -20,6 +20,7 @@ class Pins(Mapping[BranchPath, Snapshot]):
         self._load = load
         self._loaded: dict[BranchPath, Snapshot] = {}
         self._missed: set[BranchPath] = set()
+        self._was_listed = False
 
     def __getitem__(self, path: BranchPath) -> Snapshot:
         snapshot = self._loaded.get(path)
@@ -39,6 +40,7 @@ class Pins(Mapping[BranchPath, Snapshot]):
         return False
 
     def __iter__(self) -> Iterator[BranchPath]:
+        self._was_listed = True
         return iter(self._commits)
 
     def __len__(self) -> int:
@@ -54,6 +56,8 @@ class Pins(Mapping[BranchPath, Snapshot]):
 
     def hold_for(self, commits: Mapping[BranchPath, str]) -> bool:
         """Tell whether everything read, and everything not found, would be the same with other commits."""
+        if self._was_listed and commits.keys() != self._commits.keys():
+            return False
         return all(commits.get(path) == snapshot.commit for path, snapshot in self._loaded.items()) and not any(
             path in commits for path in self._missed
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 from urllib.parse import quote
 
@@ -70,6 +71,8 @@ def make_plan(
 def workflow_targets(environment: EnvironmentView, workflow: Workflow) -> list[StepTarget]:
     """Give the actions that the steps of a workflow name. Raises CannotPlan."""
     targets = []
+    if not workflow.steps:
+        raise CannotPlan("empty_workflow", f"workflow '{workflow.name}' has no steps")
     for step in workflow.steps:
         if step.environment_id and step.environment_id != environment.id:
             message = (
@@ -193,14 +196,14 @@ def wishes_of(file: PacketFile) -> Wishes:
 def enabled_modules(world: World, instance: InstanceView, owner: BranchPath | None = None) -> tuple[PlannedModule, ...]:
     """Give the modules that an action of the instance sees, each with what it depends on.
 
-    The packet's own, and that of the file's `owner`;
-    the modules of descendants with `enable_module_in_parents`; those of every instance of the
-    environment with `always_enable_module`.
+    The packet's own, and that of the file's `owner`; the modules of descendants with `enable_module_in_parents`; those
+    of every instance that the environment sees, in included containers as well, with `always_enable_module`.
     """
     sources: list[BranchPath] = [instance.packet.path, owner or instance.packet.path]
     sources += [view.packet.path for view in instance.descendants() if _is_set(view, ENABLE_IN_PARENTS)]
     environment = instance.container.environment
-    sources += [view.packet.path for view in environment.instances() if _is_set(view, ALWAYS_ENABLE)]
+    seen = chain(environment.instances(), *(container.instances() for container in environment.included))
+    sources += [view.packet.path for view in seen if _is_set(view, ALWAYS_ENABLE)]
     found: dict[BranchPath, None] = {}
     for source in dict.fromkeys(sources):
         found.update(dict.fromkeys(world.dependencies(source)))

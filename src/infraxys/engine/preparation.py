@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from infraxys.engine.plan import PlannedModule, PlannedStep
+from infraxys.spec.names import CONTAINER_AUTO, ENVIRONMENT_AUTO
 
 # The original's core module: known by its name and layout, it finds its own files at one fixed place only.
 CORE_MODULE, CORE_PLACE = "infraxys-modules/infraxys-core", "github.com/infraxys-modules/infraxys-core/master"
@@ -54,7 +55,10 @@ def preparation(
     environment_folder, container_folder, _ = step.directory.split("/", 2)
     instance = f"{root}/environments/{step.directory}"
     own = names_in(environment / step.directory)
-    shared = [environment_folder + "/environment.auto", f"{environment_folder}/{container_folder}/container.auto"]
+    shared = [
+        f"{environment_folder}/{ENVIRONMENT_AUTO}",
+        f"{environment_folder}/{container_folder}/{CONTAINER_AUTO}",
+    ]
     auto = [
         (f"{root}/environments/{folder}/{name}", instance)
         for folder in shared

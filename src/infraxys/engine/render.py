@@ -41,10 +41,8 @@ from infraxys.spec.snapshot import Dependency, EnvironmentDefinition
 INCLUDE = re.compile(r"^[ \t]*<INCLUDE[ \t]+([^<>\n]+?)[ \t]*>[ \t]*$", re.MULTILINE)
 MAX_INCLUDES = 20
 DEFAULT_RULES = Rules()
-CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
 INSTANCE_SCOPES = frozenset({"CURRENT INSTANCE", "EVERY INSTANCE"})
-ENVIRONMENT_AUTO = "environment.auto"
-CONTAINER_AUTO = "container.auto"
+CONTROL_VARIABLES = ("skip_action_creation", "skip_file_creation", "menu_caption", "action_instance_label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +251,13 @@ class _Generator:
                     yield _Job(slot, owner, instance, instance.container, self._instance_path(instance, slot))
         elif target == "EVERY CONTAINER":
             for container in self.environment.containers:
-                path = f"{root}/{container.directory}/{CONTAINER_AUTO}/{self._name(slot)}"
+                path = f"{root}/{container.directory}/{names.CONTAINER_AUTO}/{self._name(slot)}"
                 yield _Job(slot, owner, owner, container, path)
         elif target == "CURRENT CONTAINER":
-            path = f"{root}/{owner.container.directory}/{CONTAINER_AUTO}/{self._name(slot)}"
+            path = f"{root}/{owner.container.directory}/{names.CONTAINER_AUTO}/{self._name(slot)}"
             yield _Job(slot, owner, owner, owner.container, path)
         else:
-            yield _Job(slot, owner, owner, owner.container, f"{root}/{ENVIRONMENT_AUTO}/{self._name(slot)}")
+            yield _Job(slot, owner, owner, owner.container, f"{root}/{names.ENVIRONMENT_AUTO}/{self._name(slot)}")
 
     def _instance_path(self, instance: InstanceView, slot: FileSlot) -> str:
         return f"{self.environment.directory}/{instance.container.directory}/{instance.directory}/{self._name(slot)}"
@@ -343,7 +341,7 @@ class _Generator:
 
     def _render_now(self, job: _Job, source: str) -> _Rendered:
         reads = Reads()
-        context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads))
+        context = InstanceContext(job.instance, job.container, Scope(self.evaluator, reads), self.environment)
         template = compile_once(source, job.slot.file.filename)
         result = template.render(context, strict=self.evaluator.strict, limits=self.evaluator.limits)
         control = {name: result.assigned[name] for name in CONTROL_VARIABLES if name in result.assigned}
@@ -448,7 +446,7 @@ class _Replay:
             owner = self.objects.get(("instance", *key[1:3]))
             container = self.objects.get(("container", key[3]))
             if isinstance(owner, InstanceObject) and isinstance(container, ContainerObject):
-                return InstanceContext(owner.view, container.view, self.scope)
+                return InstanceContext(owner.view, container.view, self.scope, self.environment)
             return None
         return self.objects.get(key)
 
@@ -457,7 +455,7 @@ def shared_files(container: ContainerView) -> Iterator[tuple[FileSlot, InstanceV
     """Give the files of an included container that are written in the environments that see it."""
     for view in container.instances():
         for slot in view.packet.files.values():
-            if slot.file.save_with not in {"CURRENT INSTANCE", "CURRENT CONTAINER", "CURRENT ENVIRONMENT"}:
+            if slot.file.save_with not in {"CURRENT INSTANCE", "CURRENT CONTAINER"}:
                 yield slot, view
 
 

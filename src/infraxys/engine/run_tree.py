@@ -43,7 +43,7 @@ class RunContext:
     `token` is what the step may call the API at `rest_endpoint` with, secret and good while the run lasts. `masker`
     keeps it, and every secret among the `variables` of the run's steps, out of what is written and said.
     `overrides` are variables that win over attributes and properties. `wishes` are what the project says about limits.
-    A run that `reads_only` leaves nothing behind: folders that stay are shown to it, but not to be written to.
+    A run that `reads_only` leaves nothing for people: no artefacts, and folders of the host only to be read.
     `thread_number` tells runs of one action apart that execute at the same time.
     """
 

@@ -285,7 +285,7 @@ class World:
     def find_packet(
         self, packet_id: str | None, name: str | None, written: str | None, base: BranchPath
     ) -> PacketView | None:
-        """Find a packet by id, or else by name, in the branch that the reference names."""
+        """Find a packet by id, or else by name, in the branch that the reference names; or by id, see `elsewhere`."""
         for path in self.candidates(written, base):
             snapshot = self.snapshots[path]
             definition = snapshot.packets.get(packet_id) if packet_id else None
@@ -293,12 +293,16 @@ class World:
                 definition = snapshot.packets_by_name.get(name.lower())
             if definition is not None:
                 return self._packet_view(path, definition)
+        for path in self.elsewhere(packet_id, written, base):
+            definition = self.snapshots[path].packets.get(packet_id or "")
+            if definition is not None:
+                return self._packet_view(path, definition)
         return None
 
     def find_role(
         self, role_id: str | None, name: str | None, written: str | None, base: BranchPath
     ) -> tuple[BranchPath, RoleDefinition] | None:
-        """Find a role by id, or else by name, in the branch that the reference names."""
+        """Find a role by id, or else by name, in the branch that the reference names; or by id, see `elsewhere`."""
         for path in self.candidates(written, base):
             snapshot = self.snapshots[path]
             role = snapshot.roles.get(role_id) if role_id else None
@@ -306,7 +310,28 @@ class World:
                 role = snapshot.roles_by_name.get(name.lower())
             if role is not None:
                 return path, role
+        for path in self.elsewhere(role_id, written, base):
+            role = self.snapshots[path].roles.get(role_id or "")
+            if role is not None:
+                return path, role
         return None
+
+    def elsewhere(self, wanted_id: str | None, written: str | None, base: BranchPath) -> Iterator[BranchPath]:
+        """Give where else an id may be: in `base`, in what that depends on, then in all there is.
+
+        That is for references that say no module, or one that is not here: it has another name by now. Where another
+        branch of it is here, somebody wants what is on that branch and nothing else.
+        """
+        if written:
+            try:
+                module = str(BranchPath.parse(written).module).lower()
+            except ValueError:
+                module = ""
+            if any(str(known.module).lower() == module for known in self.snapshots):
+                return
+        if wanted_id:
+            yield from self.dependencies(base)
+            yield from self.snapshots
 
     def _packet_view(self, path: BranchPath, definition: PacketDefinition) -> PacketView:
         key = (path, definition.model.id)
@@ -382,7 +407,8 @@ class _EnvironmentBuilder:
             for reference in definition.model.roles:
                 found = self.world.find_role(reference.id, reference.name, reference.path, self.world.root)
                 if found is None:
-                    message = f"role '{reference.name}' of {reference.path or self.world.root} is not known here"
+                    place = f" of {reference.path}" if reference.path else ""
+                    message = f"role '{reference.name or reference.id}'{place} is not known here"
                     self._problem(source, "unknown_role", message, container)
                     continue
                 path, role = found

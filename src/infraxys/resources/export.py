@@ -83,7 +83,7 @@ def _write_entry(mirror: Mirror, entry: FileEntry, path: Path) -> bool:
         return False
     except TooLarge as error:
         raise TooLarge(f"{error}: {entry.path}") from None
-    path.chmod(0o555 if entry.executable else 0o444)
+    path.chmod(0o755 if entry.executable else 0o644)  # as Git's own checkout: copies that actions make can be changed
     return True
 
 

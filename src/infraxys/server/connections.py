@@ -23,9 +23,9 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._timer: asyncio.TimerHandle | None = None
-        self._received = 0  # of a head that is not complete
-        self._is_in_head = True
-        self._refusal: Problem = BadRequest("this is no HTTP request")
+        self._received = 0  # bytes since the last that were of use: of a head, of what stands around a body
+        self._is_in_head = self._is_in_request = True
+        self._refusal: Problem | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -39,10 +39,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came, if it is not too much."""
-        if self._is_in_head:
-            self._received += len(data)
+        self._received += len(data)
         super().data_received(data)
-        if self._is_in_head and self._received > MAX_HEAD and not self.transport.is_closing():
+        if self._is_in_request and self._received > MAX_HEAD and not self.transport.is_closing():
             self._refuse(HeadTooLarge())
 
     def on_message_begin(self) -> None:
@@ -51,25 +50,41 @@ class Connection(HttpToolsProtocol):
         if not self._is_in_head:
             self._expect_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header. What comes behind a body (trailers) is none: the request has been looked at by then."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Go on with the request. Raises HeadTooLarge, which ends up in `send_400_response`."""
         self._stop_timer()
-        self._is_in_head = False
+        self._is_in_head, self._received = False, 0
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEAD:
             self._refusal = HeadTooLarge()
             raise self._refusal
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Pass on a piece of the body."""
+        super().on_body(body)
+        self._received = 0
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        super().on_message_complete()
+        self._is_in_request = False
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read, as everything else is refused."""
-        del msg
         if not self.transport.is_closing():
-            self._refuse(self._refusal)
+            unread = BadRequest(f"{msg.rstrip('.')}: it is no HTTP/1.1, or its method is unknown")
+            self._refuse(self._refusal or unread)
 
     def _expect_head(self) -> None:
         self._stop_timer()
-        self._is_in_head, self._received = True, 0
+        self._is_in_head = self._is_in_request = True
+        self._received = 0
         self._timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def _stop_timer(self) -> None:

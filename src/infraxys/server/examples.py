@@ -7,8 +7,6 @@ _CONTAINER = "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f4001"
 _ENVIRONMENT = "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f3001"
 _INSTANCE = "7d0f3c1a-2b51-4c43-9a55-0c1c5a6f5001"
 _MODULE = "github.com/example/deployment"
-_PASSWORD = "four short uncommon words"  # noqa: S105 - an example
-_NEW_TOKEN = {"name": "pipeline", "expiresAt": "2027-06-30T00:00:00Z", "scopes": ["action.execute", "run.read"]}
 _CHANGED_VARIABLE = {"value": "eu-central-1"}
 _REFERENCE = {
     "moduleBranchPath": "github.com\\example\\deployment\\main",
@@ -41,23 +39,6 @@ BODIES: dict[str, dict[str, Any]] = {
             "attributes": [{"name": "port", "value": "8081"}],
         }
     },
-    "create_session": {"name": "ada", "password": _PASSWORD},
-    "create_first_administrator": {"name": "ada", "password": _PASSWORD, "token": "from the link"},
-    "replace_my_password": {"currentPassword": _PASSWORD, "newPassword": "another four uncommon words"},
-    "create_token": _NEW_TOKEN,
-    "create_service_token": _NEW_TOKEN,
-    "rotate_token": {"overlapSeconds": 3600},
-    "create_user": {"name": "ada", "displayName": "Ada Lovelace", "password": _PASSWORD},
-    "update_user": {"isDisabled": True},
-    "add_included_container": {
-        "module": _MODULE, "branch": "main", "environmentId": _ENVIRONMENT, "containerId": _CONTAINER
-    },
-    "update_project": {"description": "What the shop needs."},
-    "create_team": {"projectId": _ID, "name": "operators", "externalGroup": "infraxys-operators"},
-    "update_team": {"description": "Who is on call."},
-    "create_grant": {"projectId": _ID, "name": "deploy to production"},
-    "update_grant": {"description": "May deploy to production."},
-    "add_protected_container": {"module": _MODULE, "environmentId": _ENVIRONMENT, "containerId": _CONTAINER},
     "update_project_variable": _CHANGED_VARIABLE,
     "update_environment_variable": _CHANGED_VARIABLE,
     "update_container_variable": _CHANGED_VARIABLE,

@@ -22,7 +22,8 @@ NEVER_EXPORTED = frozenset(
         "AWKLIBPATH", "LUA_INIT", "PHPRC", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "PS0", "PS3",
     }
 )  # fmt: skip
-RESERVED_DIRECTORIES = frozenset({"environment.auto", "container.auto"})  # hold files of the generation itself
+ENVIRONMENT_AUTO, CONTAINER_AUTO = "environment.auto", "container.auto"
+RESERVED_DIRECTORIES = frozenset({ENVIRONMENT_AUTO, CONTAINER_AUTO})  # hold files of the generation itself
 _NEVER_PREFIXES = ("__infraxys_", "LD_", "DYLD_", "BASH_", "PYTHON", "GIT_", "SSH_", "LC_")
 
 

@@ -52,6 +52,13 @@ class TestWritten:
     def test_expressions_are_rendered_for_the_instance(self, lists_server: ServerProcess) -> None:
         assert values(lists_server, "rendered") == [("ann", "you"), ("only", "only")]
 
+    def test_expressions_are_the_choice_where_the_value_is_an_expression(self, lists_server: ServerProcess) -> None:
+        inherited = ('$instance.parent.getAttribute("region")', "Inherit")
+        assert values(lists_server, "expressions") == [inherited, ('$x.f("a,b)")', '$x.f("a,b)")'), ("eu-west-1",) * 2]
+
+    def test_brackets_and_quotes_that_end_nowhere_hide_no_values(self, lists_server: ServerProcess) -> None:
+        assert [value for value, _ in values(lists_server, "unbalanced")] == ["smile :(", '5" disk', '6" disk']
+
     def test_an_attribute_without_a_list_offers_nothing(self, lists_server: ServerProcess) -> None:
         assert values(lists_server, "name") == []
 
@@ -67,7 +74,19 @@ class TestScript:
     def test_need_not_be_executable_or_a_shell_script(self, lists_server: ServerProcess) -> None:
         assert values(lists_server, "list") == [("from python", "from python")]
 
-    def test_leaves_nothing_and_has_nothing_to_call_us_with(self, lists_server: ServerProcess) -> None:
+    def test_is_prepared_by_modules_that_write_to_caches(self, lists_server: ServerProcess) -> None:
+        assert [value for value, _ in values(lists_server, "prepared")] == ["in the cache"]
+
+    def test_has_the_variables_of_its_place_and_shows_no_secret(self, lists_server: ServerProcess) -> None:
+        secret = {"value": "n0t-shown", "type": "KEYS", "saveToFile": True, "protect": True}
+        for name, body in (("REGION", {"value": "eu-north-7", "export": True}), ("list-key", secret)):
+            lists_server.client.put(f"/api/v1/projects/root/variables/{name}", json=body).raise_for_status()
+        region, key = (value for value, _ in values(lists_server, "variables"))
+        assert region == "eu-north-7"
+        assert key
+        assert "n0t-shown" not in key
+
+    def test_leaves_no_artefacts_and_has_nothing_to_call_us_with(self, lists_server: ServerProcess) -> None:
         assert [value for value, _ in values(lists_server, "write")] == ["none", "no token"]
 
     def test_what_it_prints_is_text_only(self, lists_server: ServerProcess) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,9 +122,20 @@ class TestOrder:
             (bootstrap.root / "cache" / "projects" / name / ("bin" if name != "c" else "lib")).mkdir(parents=True)
         (bootstrap.root / "cache" / "project").mkdir()
         cache = f"{bootstrap.root}/cache"
-        expected = f"{cache}/project/bin:{cache}/projects/a/bin:{cache}/projects/b/bin:{os.environ['PATH']}\n"
-        assert bootstrap.run().stdout == expected
+        expected = f"{cache}/project/bin:{cache}/projects/a/bin:{cache}/projects/b/bin:{os.environ['PATH']}"
+        assert bootstrap.run().stdout == f"{expected}:{bootstrap.root}/core/bin\n"
         assert (bootstrap.root / "cache" / "project" / "bin").is_dir()
+
+    @pytest.mark.parametrize("name", ["python", "python3.7"])
+    def test_scripts_for_an_old_python_find_the_one_that_is_there(self, bootstrap: Bootstrap, name: str) -> None:
+        script = f"#!/usr/bin/env {name}\nimport sys\nprint(sys.version_info >= (3, 7), sys.argv[1:])\n"
+        bootstrap.lay_out({"run.py": script, "run.sh": './run.py "a b"'})
+        assert bootstrap.run().stdout == "True ['a b']\n"
+
+    def test_a_python_of_that_name_counts_first(self, bootstrap: Bootstrap) -> None:
+        put(bootstrap.root / "bin", {"python3.7": "#!/bin/sh\necho the real one\n"})
+        bootstrap.lay_out({"run.sh": "python3.7 x"})
+        assert bootstrap.run(PATH=f"{bootstrap.root}/bin:{os.environ['PATH']}").stdout == "the real one\n"
 
     def test_the_configuration_in_the_projects_cache_is_taken_over(self, bootstrap: Bootstrap) -> None:
         script = "activate_cached_project_ssh_config; cat ~/.ssh/keys/* ~/.ssh/generated.d/*; stat -c %a ~/.ssh/keys/k"
@@ -155,6 +167,14 @@ class TestVariables:
             overrides={"v": "--a\\b\nc"},
         )
         assert bootstrap.run().stdout == "--a\\b\nc\n"
+
+    @pytest.mark.parametrize("first", ["export a=1", "a=$(echo 1)", 'a="$(echo 1)"'])
+    def test_properties_that_are_a_script_are_executed(self, bootstrap: Bootstrap, first: str) -> None:
+        properties = f'# ours\n{first}\nif true; then b="$a 2"; fi\n'
+        is_script = first != "a=$(echo 1)"
+        script = "bash -c 'echo \"$a $b\"'"
+        ended = bootstrap.lay_out({"run.sh": script, "x.auto_properties": properties}).run()
+        assert (ended.returncode, ended.stdout) == ((0, "1 1 2\n") if is_script else (1, ""))
 
     def test_attributes_are_exported_byte_for_byte(self, bootstrap: Bootstrap) -> None:
         values = {
@@ -195,6 +215,24 @@ class TestVariables:
             {"run": script}, action="run", workflow_name="w", rest_endpoint="https://x/api/v1", project_name="Shop"
         ).run("run")
         assert ended.stdout == "https://x\n", ended
+
+
+class TestPrompts:
+    """Of `read -p`, where no terminal is there to show them."""
+
+    def said(self, bootstrap: Bootstrap, script: str, answers: str = "yes\nno\n", **run: Any) -> tuple[str, str]:
+        ended = bootstrap.lay_out({"run.sh": script}, **run).run(answers=answers)
+        return ended.stdout, ended.stderr
+
+    @pytest.mark.parametrize(
+        "arguments", ["-p 'Sure? ' a b", "-rp 'Sure? ' a b", "-p'Sure? ' a b", "-d $'\\n' -rs -t 5 -p 'Sure? ' a b"]
+    )
+    def test_are_shown_to_whoever_is_to_answer(self, bootstrap: Bootstrap, arguments: str) -> None:
+        script = f'read {arguments}; echo "$a-$b"; read c; echo "$c"; read -p x || echo "$?"'
+        assert self.said(bootstrap, script, "yes on\nno\n", is_interactive=True) == ("yes-on\nno\n1\n", "Sure? x")
+
+    def test_are_not_shown_where_nobody_is(self, bootstrap: Bootstrap) -> None:
+        assert self.said(bootstrap, "read -p 'Sure? ' a; echo $a", is_interactive=False) == ("yes\n", "")
 
 
 class TestFailures:

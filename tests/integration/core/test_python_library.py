@@ -30,6 +30,12 @@ def said(server: ServerProcess, code: str, *, interactive: bool = False, **argum
     return json.loads(run["log"].splitlines()[-1])
 
 
+def test_who_develops_has_every_grant_by_its_name(server: ServerProcess) -> None:
+    made = server.client.post("/api/v1/grants", json={"projectId": "root", "name": "Paint it red"})
+    code = "import json; user = json.load(open('/tmp/infraxys/system/current_user.json')); print(json.dumps(user))"
+    assert {"run.cancel", "Paint it red", made.json()["id"], "*"} <= set(said(server, code)["grants"])
+
+
 class TestPeople:
     def test_an_action_asks_and_goes_on_with_the_answers(self, server: ServerProcess) -> None:
         code = """

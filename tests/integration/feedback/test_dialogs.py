@@ -333,18 +333,28 @@ send({"requestType": "SET_REST_RESPONSE", "actionResponse": {"message": "done", 
     def test_they_are_bounded(self, server: ServerProcess) -> None:
         code = """
 for number in range(300):
-    send({"requestType": "ADD_ACTION_ERROR", "code": "c" * 500, "message": "m" * 12000})
-    send({"requestType": "ADD_ACTION_LOG", "level": "l" * 500, "message": "m" * 12000})
+    send({"requestType": "ADD_ACTION_ERROR", "code": "c" * 500, "message": "m" * (12000 if number < 3 else 9)})
+    send({"requestType": "ADD_ACTION_LOG", "level": "l" * 500, "message": "m" * (12000 if number < 3 else 9)})
 send({"requestType": "SET_REST_RESPONSE", "actionResponse": "x" * 300000})
 """
         run = server.execute(INSTANCE, "code.py", argument=python(code))
         assert run["status"] == "SUCCESS"
         assert len(run["errors"]) == 100
-        assert {(len(error["code"]), len(error["message"])) for error in run["errors"]} == {(200, 10000)}
+        assert {(len(error["code"]), len(error["message"])) for error in run["errors"]} == {(200, 10000), (200, 9)}
         assert len(run["logEntries"]) == 100
-        assert {(len(entry["level"]), len(entry["message"])) for entry in run["logEntries"]} == {(20, 10000)}
+        assert {(len(entry["level"]), len(entry["message"])) for entry in run["logEntries"]} == {(20, 10000), (20, 9)}
         assert run["actionResponse"] is None
         assert "may have 262144 characters" in run["log"]
+
+    def test_together_they_fit_into_a_list_of_runs(self, server: ServerProcess) -> None:
+        code = """
+for number in range(50):
+    send({"requestType": "ADD_ACTION_ERROR", "code": "c", "message": "m" * 9999})
+    send({"requestType": "ADD_ACTION_LOG", "level": "info", "message": "m" * 9996})
+"""
+        run = server.execute(INSTANCE, "code.py", argument=python(code))
+        assert (len(run["errors"]), len(run["logEntries"])) == (7, 6)
+        assert log_of(server, run["id"]).count("[INFO] mmm") == 50  # the log has them all
 
 
 class TestEvents:

@@ -1,11 +1,13 @@
 """A server that only some teams may use."""
 
 import shutil
+from contextlib import closing
 
 import pytest
 
 from factories.access import AccessFactory
 from plugins.access import AccessServer
+from plugins.accounts import PASSWORD, Browser
 from plugins.server import make_folder
 
 
@@ -43,3 +45,15 @@ def test_lets_in_administrators_and_teams_with_the_grant_at_each_request(closed_
     gone = ask("DELETE", f"/teams/{team}/grants/server.login?projectId=root", administrator)
     assert gone.status_code == 204, gone.text
     assert ask("GET", "/runs", token).status_code == 403
+
+
+def test_g8_who_may_not_use_the_server_can_sign_out_of_it(closed_server: AccessServer) -> None:
+    administrator = closed_server.make.token(closed_server.make.user(is_administrator=True))
+    body = {"name": "ada", "password": PASSWORD}
+    assert closed_server.ask("POST", "/users", administrator, body).status_code == 201
+    with closing(Browser(closed_server.url)) as browser:
+        assert browser.sign_in("ada", PASSWORD).status_code == 204
+        assert browser.get("/me").json()["grant"] == "server.login"
+        assert browser.delete("/session", headers={"Sec-Fetch-Site": "cross-site"}).json()["code"] == "cross_site"
+        assert browser.delete("/session").status_code == 204
+        assert browser.get("/me").status_code == 401

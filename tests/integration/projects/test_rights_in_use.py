@@ -250,6 +250,7 @@ class TestStarters:
         everything = json.loads(access_server.ask("POST", path, access_server.everything, body).json()["log"])
         assert set(found["projects"]) < set(everything["projects"])
         assert everything["has"]["run.cancel"] == everything["has"][other] == "true"
+        assert {"*", "run.cancel", custom, name, other} <= set(everything["grants"])
 
     def test_g2_a_run_that_waited_starts_only_with_the_rights_of_now(self, narrow_server: AccessServer) -> None:
         make = narrow_server.make

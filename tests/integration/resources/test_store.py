@@ -59,8 +59,8 @@ def test_a_module_is_fetched_read_and_exported(store: ModuleStore, repository: G
     folder = store.export(MAIN, commit)
     run = folder / "packets/demo/files/run.sh"
     assert run.read_text() == "echo hello\n"
-    assert stat.S_IMODE(run.stat().st_mode) == 0o555
-    assert stat.S_IMODE((folder / "module.json").stat().st_mode) == 0o444
+    assert stat.S_IMODE(run.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "module.json").stat().st_mode) == 0o644
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from factories.modules import (
+    BROKEN_ENVIRONMENT,
     BROKEN_INSTANCE,
     CONTAINER,
     ENVIRONMENT,
@@ -222,6 +223,12 @@ class TestRefusals:
             (f"{ACTION}/nothing.sh/execute", 404, "unknown_file", "nothing.sh"),
             (f"{ACTION}/notes.txt/execute", 409, "not_executable", "notes.txt"),
             (f"/api/v1/environment/main/env-2/workflow/{WORKFLOW}/execute", 404, "unknown_environment", "env-2"),
+            (
+                f"/api/v1/environment/main/{BROKEN_ENVIRONMENT}/workflow/wf-3/execute",
+                409,
+                "empty_workflow",
+                "'Nothing yet'",
+            ),
             (f"{WORKFLOWS}/wf-9/execute", 404, "unknown_workflow", "wf-9"),
             (f"/api/v1/instance/main/{BROKEN_INSTANCE}/files/good.sh/execute", 422, "generation_failed", "bad.sh:2:6"),
         ],

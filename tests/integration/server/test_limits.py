@@ -29,7 +29,7 @@ def limited_server() -> Iterator[ServerProcess]:
     module: dict[str, Any] = {
         "packets/Tool/packet.json": {"id": "pac-1", "label": "tool", "files": files},
         **{f"packets/Tool/files/{item['filename']}": SHOW for item in files},
-        "packets/Tool/files/many.sh": "for n in $(seq 60); do sleep 60 & done; wait\n",
+        "packets/Tool/files/many.sh": "for n in $(seq 60); do sleep 300 & done; wait\n",
         "environments/env/environment.json": {"id": "env-1"},
         "environments/env/con/container.json": {
             "id": "con-1",
@@ -79,6 +79,7 @@ def test_limits_come_from_the_packet_file_the_project_and_the_server(limited_ser
     assert shown(limited_server, "plain.sh")[0] == [4096, 1024 * MIB, interfaces]
 
 
+@pytest.mark.slow  # the shell itself tries again for 15 seconds
 def test_a_shell_that_may_start_nothing_more_ends_with_its_own_status(limited_server: ServerProcess) -> None:
     run = limited_server.execute(INSTANCE, "many.sh")
     assert (run["status"], run["exitCode"]) == ("FAILED", 254)

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from infraxys.cli.api import Api
 from plugins.oidc import Browser, Provider, start_openid_server, stop_openid_server
 from plugins.server import ROOT, ServerProcess
 
@@ -105,6 +107,19 @@ def test_an_access_token_that_the_server_refuses_is_exchanged(signed_in: Termina
     done = signed_in.run("module", "list")
     assert done.returncode == 0, done.stderr
     assert signed_in.entry()["accessToken"] != "a.b.c"
+
+
+def test_a_command_that_takes_long_exchanges_its_token_on_the_way(
+    signed_in: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, signed_in.environment[name])
+    api = Api(None, None)
+    with closing(api._connection):
+        me, before = api.call("GET", "/me"), signed_in.entry()["accessToken"]
+        signed_in.change(expiresAt=time.time() + 5)
+        assert api.call("GET", "/me") == me
+    assert signed_in.entry()["accessToken"] != before
 
 
 def test_who_is_revoked_at_the_provider_gets_no_new_token(signed_in: Terminal, provider: Provider) -> None:

@@ -44,7 +44,7 @@ def test_without_root_there_is_no_change_of_account() -> None:
     [
         ["--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"],
         ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"],
-        ["--die-with-parent", "--cap-drop", "ALL", "--new-session"],
+        ["--die-with-parent", "--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE", "--new-session"],
         ["--remount-ro", "/", "--chdir", "/root"],
         ["--json-status-fd", "6", "--seccomp", "5"],
     ],

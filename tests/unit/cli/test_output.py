@@ -14,6 +14,7 @@ from infraxys.cli.output import print_table, readable
         ("at 12:00:00.123456Z", "at 12:00:00.123456Z"),
         ("a\x1b]0;title\x07b", "ab"),
         ("a\nb\u202e", "a\ufffdb"),
+        ("a\x9b31mb\u202e", "a31mb"),
     ],
 )
 def test_d7_nothing_in_a_table_steers_the_terminal(value: object, shown: str) -> None:

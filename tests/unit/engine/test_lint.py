@@ -8,6 +8,7 @@ from infraxys.engine.lint import lint
 from infraxys.engine.render import generate
 from infraxys.spec.identity import ModuleId
 from infraxys.spec.problem import Problem
+from infraxys.spec.snapshot import Dependency
 
 
 def packet(name: str, files: dict[str, str], attributes: list[Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -54,6 +55,25 @@ def test_an_attribute_that_nothing_reads_is_found_and_one_read_elsewhere_is_not(
     found = findings(*parts, environment(instance("t", "Top", [instance("i", "P")])))
     assert [(item.code, item.file) for item in found] == [("unused_attribute", "packets/Top/packet.json")]
     assert "'unused'" in found[0].message
+
+
+def test_attributes_that_others_or_scripts_of_modules_read_are_used() -> None:
+    attributes = [attribute("a", scope="Container"), attribute("b", scope="Environment"), attribute("region")]
+    files = {**packet("P", {"x": "1"}, attributes), **environment(instance("i", "P"))}
+    used = snapshot({"init.sh": "echo $region"}, ModuleId("host", "org", "used"))
+    made = world(snapshot(files, dependencies=(Dependency("host/org/used", "main"),)), used)
+    assert lint(made, made.environment("e-prod"), generate(made, "e-prod")) == []
+    [found] = findings(files)
+    assert "attribute 'region'" in found.message
+
+
+def test_a_workflow_without_steps_is_found() -> None:
+    files = environment(instance("i", "P"))
+    files["environments/prod/environment.json"]["workflows"] = [{"id": "w", "name": "Deploy", "steps": []}]
+    [found] = findings(packet("P", {"x": "1"}), files)
+    assert (found.code, found.severity, found.message) == (
+        "broken_workflow", "warning", "workflow 'Deploy' has no steps"
+    )  # fmt: skip
 
 
 def test_shell_text_that_reads_as_velocity_is_found() -> None:

@@ -24,14 +24,15 @@ def folders(store: EnvironmentStore) -> int:
     return len(list(store._folder.iterdir()))
 
 
-def test_files_are_read_only_and_executable_where_they_should_be(store: EnvironmentStore) -> None:
+def test_everybody_may_execute_all_files_and_the_folders_for_all_are_there(store: EnvironmentStore) -> None:
     before = os.umask(0o077)
     try:
         root = store.acquire(make_environment({"run.sh": "true", "data": "x"}))
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [root, *root.rglob("*")]}
-    assert modes == {root.name: 0o755, "prod_1": 0o755, "web": 0o755, "server_1": 0o755, "run.sh": 0o555, "data": 0o444}
+    folders = {root.name, "prod_1", "web", "server_1", "container.auto", "environment.auto"}
+    assert modes == dict.fromkeys([*folders, "run.sh", "data"], 0o755)
 
 
 def test_many_threads_get_one_copy(store: EnvironmentStore) -> None:

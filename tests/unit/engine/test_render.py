@@ -322,6 +322,23 @@ class TestPlan:
             "host/org/marked",
         }
 
+    def test_modules_of_instances_that_ask_for_it_are_enabled_everywhere_also_if_they_are_included(self) -> None:
+        core = snapshot(
+            {
+                **packet("Core", attributes=[attribute("always_enable_module", "1")]),
+                **environment(
+                    {**instance("c", "Core"), "packetPath": "host\\org\\core\\main"}, name="core", container="all"
+                ),
+            },
+            ModuleId("host", "org", "core"),
+        )
+        snapshots = core, snapshot({**packet("P"), **environment(instance("i", "P"))})
+        [container] = world(*snapshots, root=BranchPath(core.module, "main")).environment("e-core").containers
+        made = world(*snapshots)
+        made.include("e-prod", [container])
+        [view] = made.environment("e-prod").instances()
+        assert [str(module.path.module) for module in enabled_modules(made, view)] == ["host/org/repo", "host/org/core"]
+
     def test_a_reference_to_the_own_module_means_the_own_branch(self) -> None:
         files = {
             **packet("P", files={"x": "here"}),

@@ -10,6 +10,7 @@ from infraxys.engine.render import Generation, generate
 from infraxys.engine.world import World
 from infraxys.spec.identity import BranchPath, ModuleId
 from infraxys.spec.models import Workflow
+from infraxys.spec.snapshot import Dependency
 
 
 def packet(name: str, declared: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -71,7 +72,8 @@ class TestScopes:
         assert tree(generate(here, "e-prod")) == {
             "web/Q_q/EVERY INSTANCE": "Q of web in prod",
             "web/container.auto/EVERY CONTAINER": "Shared of web in prod",
-            "environment.auto/EVERY ENVIRONMENT": "Shared of common in base",
+            "environment.auto/CURRENT ENVIRONMENT": "Shared of common in prod",
+            "environment.auto/EVERY ENVIRONMENT": "Shared of common in prod",
         }
 
     def test_a_role_is_evaluated_in_every_container_that_uses_it(self) -> None:
@@ -86,6 +88,38 @@ class TestScopes:
             "web/P_i/x": "P of web in prod", "web/container.auto/all": "P of web in prod",
             "db/P_i/x": "P of db in prod", "db/container.auto/all": "P of db in prod",
         }  # fmt: skip
+
+    @pytest.mark.parametrize("is_dependency", [True, False])
+    def test_a_role_is_found_by_nothing_but_its_id(self, *, is_dependency: bool) -> None:
+        used = ModuleId("host", "org", "roles")
+        own = {**packet("P", [template("x")]), **environment(roles=[{"roleGuid": "r"}])}
+        role = {"roles/R/role.json": {"id": "r", "instances": [instance("i", "P")]}}
+        dependencies = (Dependency("host/org/roles", "main"),) if is_dependency else ()
+        here = world(snapshot(own, dependencies=dependencies), snapshot(role, used))
+        assert tree(generate(here, "e-prod")) == {"web/P_i/x": "P of web in prod"}
+
+    def test_ids_are_found_also_where_their_module_has_another_name_by_now(self) -> None:
+        old = "host\\org\\before\\main"
+        used = ModuleId("host", "org", "roles")
+        role = {
+            "roles/R/role.json": {
+                "id": "r",
+                "instances": [{**instance("i", "no"), "packetId": "p-P", "packetPath": old}],
+            }
+        }
+        own = {**packet("P", [template("x")]), **environment(roles=[{"name": "no", "id": "r", "path": old}])}
+        assert tree(generate(world(snapshot(own), snapshot(role, used)), "e-prod")) == {"web/P_i/x": "P of web in prod"}
+
+    def test_another_branch_than_the_one_that_is_named_does_not_do(self) -> None:
+        used = snapshot(packet("P", [template("x")]), ModuleId("host", "org", "lib"))
+        for branch, found in (("main", []), ("feature", ["unknown_packet"])):
+            named = {**instance("i", "P"), "packetId": "p-P", "packetPath": f"host\\org\\lib\\{branch}"}
+            generation = generate(world(snapshot(environment(named)), used), "e-prod")
+            assert [problem.code for problem in generation.problems] == found
+
+    def test_a_role_that_is_nowhere_is_named_by_its_id(self) -> None:
+        [found] = generate(made(environment(roles=[{"roleGuid": "r-7"}])), "e-prod").problems
+        assert (found.code, found.message) == ("unknown_role", "role 'r-7' is not known here")
 
 
 class TestEveryInstance:

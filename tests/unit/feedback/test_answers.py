@@ -58,6 +58,11 @@ class TestReplies:
         assert (len(reply.lines), reply.closes) == (1, False)
         assert json.loads(reply.lines[0]) == {**CLICK, "eventDetailsJson": [], "objectId": ""}
 
+    @pytest.mark.parametrize("results", [{"a": "x"}, None, ["x"], [{"value": "x"}]])
+    def test_values_of_a_form_are_a_list_of_fields(self, results: Any) -> None:
+        with pytest.raises(BadAnswer, match="list of fields"):
+            reply_to(dialog(FORM), Answer(event={**CLICK, "results": results}))
+
     def test_a_form_of_its_own_ends_with_ok_and_cancel(self) -> None:
         for details, is_end in (("OK", True), ("CANCEL", True), ("more", False)):
             reply = reply_to(dialog(FORM), Answer(event={**CLICK, "eventDetails": details}))

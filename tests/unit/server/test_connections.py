@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,11 +22,11 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def talk(conversation: Talk) -> bytes:
+def talk(conversation: Talk, app: Any = ok) -> bytes:
     """Connect to a server with connections of ours; gives what it answered."""
 
     async def run() -> bytes:
-        config, state = uvicorn.Config(ok, http=Connection, log_config=None), ServerState()
+        config, state = uvicorn.Config(app, http=Connection, log_config=None), ServerState()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(config, state, {}), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -96,6 +97,40 @@ def test_a5_a_second_head_on_the_connection_has_the_same_bound() -> None:
         return await answer
 
     assert talk(conversation) == b"HTTP/1.1 "
+
+
+@pytest.mark.parametrize("endless", [b"X-Trailer: value\r\n", b"a"], ids=["lines", "one name"])
+def test_a5_what_comes_behind_a_body_is_bounded_as_well(endless: bytes) -> None:
+    start = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start)
+        await reader.readuntil(b"ok")  # answered without waiting for the end
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            writer.write(endless * 100)
+            await asyncio.sleep(0)
+        return await answer
+
+    with suppress(ConnectionError):
+        assert talk(conversation).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a12_a_header_behind_a_body_is_none_of_the_requests() -> None:
+    seen: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        seen.extend(name for name, _ in scope["headers"])
+        await ok(scope, receive, send)
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nAuthorization: x\r\n\r\n")
+        return await reader.readuntil(b"ok")
+
+    assert talk(conversation, app).startswith(b"HTTP/1.1 200 ")
+    assert seen == [b"transfer-encoding"]
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ class TestTokens:
 
     KEY = ECKey.generate_key("P-256", {"kid": "k", "use": "sig"}, private=True)
 
-    def verifier(self) -> Verifier:
+    def verifier(self, options: OpenIdOptions = OPTIONS) -> Verifier:
         keys = Keys.read({"keys": [self.KEY.as_dict(private=False)]})
 
         class Provider:
@@ -232,7 +232,18 @@ class TestTokens:
             async def renew_keys(self, _pause_seconds: float) -> Keys:
                 return keys
 
-        return Verifier(Provider(), OPTIONS)  # type: ignore[arg-type]  # the keys of a provider without the network
+        return Verifier(Provider(), options)  # type: ignore[arg-type]  # the keys of a provider without the network
+
+    @pytest.mark.parametrize("cli_client_id", [None, "infraxys-cli"])
+    @pytest.mark.parametrize("claims", [{}, {"client_id": None}, {"azp": "else"}, {"client_id": "else"}])
+    def test_the_age_of_a_token_counts_only_where_the_command_line_got_it(
+        self, cli_client_id: str | None, claims: dict[str, Any]
+    ) -> None:
+        now = int(time.time())
+        good = {"iss": ISSUER, "aud": "api", "sub": "s", "iat": now - 600, "exp": now + 60}
+        token = jwt.encode({"alg": "ES256", "kid": "k", "typ": "at+jwt"}, {**good, **claims}, self.KEY)
+        options = OPTIONS.model_copy(update={"oidc_cli_client_id": cli_client_id})
+        assert asyncio.run(self.verifier(options).access_token(token))["sub"] == "s"
 
     @given(
         st.one_of(

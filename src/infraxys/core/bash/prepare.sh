@@ -22,6 +22,22 @@ __infraxys_execute() {
     fi
 }
 
+# Reads a file of properties: lines `name=value`, or a shell script that sets variables. Argument: file.
+__infraxys_read_properties() {
+    local __infraxys_text
+    __infraxys_text=$'\n'$(<"$1")
+    if [[ $__infraxys_text == *$'\n'"export "* || $__infraxys_text == *"=\"\$("* ]]; then
+        set -a
+        # shellcheck disable=SC1090
+        . "$1"
+        set +a
+    elif [[ $__infraxys_original ]]; then
+        export_file "$1" || : # it says what it could not read, and goes on
+    else
+        export_file "$1"
+    fi
+}
+
 # Puts back what the modules' code has taken away.
 __infraxys_rearm() {
     local traps

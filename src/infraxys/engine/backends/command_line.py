@@ -104,7 +104,9 @@ def sandbox_options(facts: HostFacts, action: ActionSpec, descriptors: Descripto
         *("--unshare-user", "--uid", "0", "--gid", "0", "--disable-userns"),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "infraxys"),
         *(() if action.network and not action.is_loopback_refused else ("--unshare-net",)),
-        *("--die-with-parent", "--cap-drop", "ALL"),
+        # As root it may do with its own files what their modes forbid. It could change the modes, so nothing is gained,
+        # but modules were written for a root that can (`chmod -R 600 ~/.aws`).
+        *("--die-with-parent", "--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"),
         *(() if action.is_interactive else ("--new-session",)),
         *_system(facts),
         *_resolver(facts, action),

@@ -273,6 +273,9 @@ def _reply_form(dialog: Dialog, answer: Answer) -> Reply:
     if event is None or not isinstance(event.get("eventType"), str):
         raise BadAnswer("event", "the dialog is a form: tell what happened, with 'eventType'")
     written = {"eventDetails": "", "eventDetailsJson": [], "objectId": "", "results": [], **event}
+    results = written["results"]
+    if not isinstance(results, list) or not all(isinstance(item, dict) and "id" in item for item in results):
+        raise BadAnswer("event", "'results' has to be a list of fields, each an object with its 'id'")
     line = json.dumps(written)
     details = str(written["eventDetails"])
     is_click = written["eventType"] == "BUTTON_CLICK"

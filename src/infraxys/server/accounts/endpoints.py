@@ -27,6 +27,7 @@ REFUSALS = responses(400, 401, 403, 408, 409, 413, 422, 500, 503)
 READ_REFUSALS = responses(400, 401, 403, 500, 503)
 LIST_REFUSALS = {**READ_REFUSALS, **responses(422)}
 Known = Annotated[Subject, Depends(Requires(SIGNED_IN))]
+Leaving = Annotated[Subject, Depends(Requires(SIGNED_IN, leaving=True))]
 EVERYBODY = [Depends(Public())]
 
 
@@ -63,7 +64,7 @@ async def create_session(request: Request) -> Response:
 
 
 @router.delete("/session", operation_id="delete_session", status_code=204, responses={**SIGNED_OUT, **REFUSALS})
-async def delete_session(request: Request, subject: Known) -> Response:
+async def delete_session(request: Request, subject: Leaving) -> Response:
     """Sign out. For a session by the OpenID provider the answer is 200 with the `logoutUrl` of the provider.
 
     With an access token of the provider: from then on none is accepted that was issued to the person until now.

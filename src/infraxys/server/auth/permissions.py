@@ -23,12 +23,15 @@ SIGNED_IN = ""  # enough to be known
 
 
 class Requires:
-    """A dependency: gives the caller, or refuses. `grant` "" asks for a known caller only."""
+    """A dependency: gives the caller, or refuses. `grant` "" asks for a known caller only.
 
-    def __init__(self, grant: str, *, somewhere: bool = False) -> None:
+    `leaving` lets in also those who may not use the server: without their rights, for signing out.
+    """
+
+    def __init__(self, grant: str, *, somewhere: bool = False, leaving: bool = False) -> None:
         if grant != SIGNED_IN and grant not in GRANTS:
             raise ValueError(f"unknown grant {grant}")
-        self.grant, self.somewhere = grant, somewhere
+        self.grant, self.somewhere, self._leaving = grant, somewhere, leaving
 
     async def __call__(self, request: HTTPConnection) -> Subject:
         """Authenticate and check. Raises Unauthorized and Forbidden."""
@@ -40,7 +43,9 @@ class Requires:
     async def _check(self, request: HTTPConnection) -> Subject:
         services = request.app.state.services
         access: AccessControl = services.access
-        subject = await access.with_rights(await services.authenticator.authenticate(request))
+        subject: Subject = await services.authenticator.authenticate(request)
+        if not self._leaving:
+            subject = await access.with_rights(subject)
         enter(origin_of(subject))
         if self.grant and not (subject.may_somewhere(self.grant) if self.somewhere else subject.may(self.grant)):
             raise Forbidden(self.grant)

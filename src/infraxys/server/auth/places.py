@@ -83,11 +83,11 @@ def hidden_containers(subject: Subject) -> list[tuple[str, str, str, str]]:
 def grants_in_runs(subject: Subject, place: Place) -> tuple[str, ...]:
     """Give what the actions of a run find as the grants of who started it: names, and for custom ones ids as well."""
     own = subject.grants_on(project_of(subject, place))
-    if ALL_GRANTS in own:
-        return (ALL_GRANTS,)
     custom = subject.rights.policy.custom
+    if ALL_GRANTS in own:  # and every one there is: code of modules looks for names in the list
+        own |= GRANTS.keys() | custom.keys()
     names = {custom[grant].name for grant in own if grant in custom}
-    return tuple(sorted(own & (GRANTS.keys() | custom.keys()) | names))
+    return tuple(sorted(own & ({ALL_GRANTS} | GRANTS.keys() | custom.keys()) | names))
 
 
 def teams_in_runs(subject: Subject, place: Place) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class CacheFolders:
 
     def attach(self, plan: Plan, step: PlannedStep, run: RunContext) -> Attached:
         """Give a step its caches, and those that projects above show to it."""
+        del run
         policy = self._policy()
         module, branch = str(plan.branch_path.module), plan.branch_path.branch
         project_id = policy.attached_to(module, branch, plan.environment_id)
@@ -67,7 +68,7 @@ class CacheFolders:
                 cache = self._store.hold(name)
                 held.append(cache)
                 is_over = self._store.is_over(cache)
-                mounts.append(Mount(cache.folder, f"{FOLDER}/{name.level}", not (is_over or run.reads_only)))
+                mounts.append(Mount(cache.folder, f"{FOLDER}/{name.level}", not is_over))
                 if is_over:
                     notes.append(over_quota(cache, self._store.quota))
             for shared_id, alias in shared_with(policy, project_id):

@@ -23,6 +23,7 @@ from infraxys.server.auth.places import Place, Sight
 from infraxys.server.auth.rights import IncludedContainer
 from infraxys.server.catalog.errors import (
     AmbiguousId,
+    EmptyWorkflow,
     GenerationFailed,
     NotExecutable,
     NoValues,
@@ -470,6 +471,7 @@ def check_branch(index: _Index, branch: str, sight: Sight | None) -> None:
 
 
 REFUSALS: Mapping[str, type[Refusal]] = {
+    "empty_workflow": EmptyWorkflow,
     "not_executable": NotExecutable,
     "unknown_file": UnknownFile,
     "unknown_attribute": UnknownAttribute,

@@ -87,6 +87,12 @@ class UnknownFile(NotFound):
     code = "unknown_file"
 
 
+class EmptyWorkflow(Conflict):
+    """A workflow has nothing to execute."""
+
+    code = "empty_workflow"
+
+
 class NotExecutable(Conflict):
     """The file is there, but it is no action."""
 

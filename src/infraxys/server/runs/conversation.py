@@ -29,6 +29,7 @@ from infraxys.server.runs.transitions import RunEvent, RunRecord, Watchers, set_
 MAX_RESPONSE = 256 * 1024  # characters of JSON that an action gives as its answer
 MAX_ERRORS, MAX_CODE, MAX_MESSAGE = 100, 200, 10_000
 MAX_ENTRIES = 100
+MAX_TOLD = 128 * 1024  # characters of all errors and log entries: lists of runs have them
 MAX_DIALOGS, MAX_OPEN = 500, 20  # of one run
 MAX_AUDITS = 1000  # records that the actions of one run write
 MAX_REQUESTS = 10_000  # about instances and the like, of one run
@@ -85,6 +86,7 @@ class RunHost:
         self._audits = self._fulfilled = 0
         self._errors: list[dict[str, str]] = json.loads(record["errors"] or "[]")
         self._entries: list[dict[str, str]] = json.loads(record["log_entries"] or "[]")
+        self._told = sum(len(text) for one in (*self._errors, *self._entries) for text in one.values())
         self._response: str | None = record["action_response"]
         self._position = 0
         self._conversation: Conversation | None = None
@@ -133,14 +135,17 @@ class RunHost:
 
     async def add_error(self, code: str, message: str) -> None:
         """Keep an error; beyond a number they are in the log only."""
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append({"code": code[:MAX_CODE], "message": message[:MAX_MESSAGE]})
-            self._changed()
+        self._keep_told(self._errors, MAX_ERRORS, {"code": code[:MAX_CODE], "message": message[:MAX_MESSAGE]})
 
     async def add_entry(self, level: str, message: str) -> None:
         """Keep a log entry; beyond a number they are in the log only."""
-        if len(self._entries) < MAX_ENTRIES:
-            self._entries.append({"level": level, "message": message[:MAX_MESSAGE]})
+        self._keep_told(self._entries, MAX_ENTRIES, {"level": level, "message": message[:MAX_MESSAGE]})
+
+    def _keep_told(self, kept: list[dict[str, str]], most: int, told: dict[str, str]) -> None:
+        size = sum(map(len, told.values()))
+        if len(kept) < most and self._told + size <= MAX_TOLD:
+            self._told += size
+            kept.append(told)
             self._changed()
 
     def _changed(self) -> None:

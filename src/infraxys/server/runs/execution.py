@@ -16,7 +16,7 @@ from infraxys.engine.backends.base import Execution
 from infraxys.engine.feedback.requests import Requests
 from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
-from infraxys.engine.plan import Plan
+from infraxys.engine.plan import Plan, PlannedStep
 from infraxys.engine.planner import StepTarget
 from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper, with_note
 from infraxys.engine.status import FINAL, Status
@@ -30,7 +30,7 @@ from infraxys.server.errors import Problem, Unavailable
 from infraxys.server.runs import dialogs, repository
 from infraxys.server.runs.conversation import RunHost
 from infraxys.server.runs.inputs import Inputs, NoTerminal, NotRunning
-from infraxys.server.runs.rights import Starters, context_of, place_of
+from infraxys.server.runs.rights import Starters, place_of
 from infraxys.server.runs.transitions import (
     RunEvent,
     RunRecord,
@@ -182,6 +182,17 @@ class RunExecution:
         text = mask_json(Masker(secrets), text)
         return (text if active is None else mask_json(active, text)).encode()
 
+    async def with_variables(self, plan: Plan, step: PlannedStep, context: RunContext, stopper: Stopper) -> RunContext:
+        """Give what a step gets its variables, of this moment. Raises CannotResolve and DatabaseUnavailable."""
+        place = Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
+        rows = await self._variables.find(place, step.container_id)
+        if not rows:
+            return context
+        variables = await stoppable(stopper, self._variables.open(rows))
+        if context.masker is not None:
+            context.masker.add(item.value for item in variables if item.is_secret)
+        return replace(context, variables=variables)
+
     def host(self, run_id: str) -> RunHost | None:
         """Give who answers what the actions of a run ask, if it executes here."""
         active = self._active.get(run_id)
@@ -244,8 +255,7 @@ class RunExecution:
             return StepOutcome(Status.CANCELLED, None)
         if active.record is not None:
             active.record = as_started(active.record, index, self._executor_id, now, previous)
-        if record is not None:
-            self._watchers.publish(record)
+        self._tell_started(active, run_id, record)
         loop = self._watchers.loop
         result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
         active.ends.append(StepEnd(index, result.status, result.exit_code, active.clock.now()))
@@ -255,6 +265,13 @@ class RunExecution:
         if outcome.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
             self._finish_early(run_id, [*(StepOutcome(Status.SUCCESS, 0) for _ in range(index)), outcome])
         return outcome
+
+    def _tell_started(self, active: ActiveRun, run_id: str, record: RunRecord | None) -> None:
+        """Tell who follows a run that a step has begun, also who began to follow it just now."""
+        if record is None and self._watchers.is_followed(run_id):
+            record = active.record or self._record(run_id)
+        if record is not None:
+            self._watchers.publish(record)
 
     def _finish_early(self, run_id: str, outcomes: list[StepOutcome]) -> None:
         """Answer whoever waits before the engine has put the step on record; what fails here, `finish` does again."""
@@ -318,24 +335,18 @@ class RunExecution:
 
     def _start(self, active: ActiveRun, index: int) -> "asyncio.Task[StartedStep]":
         """Start a step, held."""
-        active.ahead = self._watchers.loop.create_task(self._with_variables(active, index))
+        active.ahead = self._watchers.loop.create_task(self._start_with_variables(active, index))
         return active.ahead
 
-    async def _with_variables(self, active: ActiveRun, index: int) -> StartedStep:
+    async def _start_with_variables(self, active: ActiveRun, index: int) -> StartedStep:
         """Start a step, held, with the variables of this moment."""
         plan, context = active.plan, active.context
         step = plan.steps[index]
         if not step.is_quick:
-            place = Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
             try:
-                rows = await self._variables.find(place, step.container_id)
-                variables = await stoppable(active.stopper, self._variables.open(rows)) if rows else ()
+                context = await self.with_variables(plan, step, context, active.stopper)
             except (CannotResolve, DatabaseUnavailable) as error:
                 return self._runtime.refuse(plan, index, context, str(error))
-            if variables:
-                context = replace(context, variables=variables)
-                if context.masker is not None:
-                    context.masker.add(item.value for item in variables if item.is_secret)
         return await self._runtime.start(plan, index, context)
 
     def _discard(self, active: ActiveRun) -> None:
@@ -405,7 +416,7 @@ class RunExecution:
 
     def context(self, record: RunRecord, starter: Subject | None) -> RunContext:
         """Give what the actions of a run get to know of it and of who started it; None for an account that is gone."""
-        grants, teams = ((), ()) if starter is None else context_of(starter, record)
+        grants, teams = ((), ()) if starter is None else self._starters.context_of(starter, record)
         token = self._run_token(record["id"])
         return RunContext(
             run_id=record["id"],

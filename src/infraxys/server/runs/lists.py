@@ -1,4 +1,4 @@
-"""Values for attributes that a script or an image prints: executed as an action that leaves nothing, and kept."""
+"""Values for attributes that a script or an image prints: executed as an action of which no run is kept."""
 
 import asyncio
 import time
@@ -18,6 +18,7 @@ from infraxys.server.auth.subject import Subject
 from infraxys.server.db.tables import runs
 from infraxys.server.errors import Conflict, Unavailable
 from infraxys.server.runs.execution import RunExecution
+from infraxys.server.variables.errors import CannotResolve
 
 AT_ONCE = 4  # lists that are made at the same time; the other slots are for runs
 MAX_KEPT = 32 * 1024 * 1024  # characters of all lists that are kept
@@ -80,7 +81,7 @@ class AttributeLists:
         return Values(items, now, now + timedelta(seconds=seconds), time.monotonic() + seconds)
 
     def _context(self, plan: Plan, subject: Subject) -> RunContext:
-        """Give what an action would get, without anything to call us with or to write to."""
+        """Give what an action would get, without anything to call us with or to leave for others."""
         record = {
             **dict.fromkeys(runs.columns.keys()),
             "id": f"list-{new_id()}",
@@ -95,6 +96,10 @@ class AttributeLists:
 
     async def _execute(self, found: ValueList, plan: Plan, run: RunContext) -> bytes:
         stopper = Stopper()
+        try:
+            run = await self._execution.with_variables(plan, plan.steps[0], run, stopper)
+        except CannotResolve as error:
+            raise ListFailed(f"the values of attribute '{found.attribute.name}' could not be made: {error}") from error
         captured = Captured(lambda: stopper.stop(Status.FAILED, "printed more than a list may have"))
         starting = asyncio.ensure_future(self._runtime.start(plan, 0, run))
         try:
@@ -111,11 +116,11 @@ class AttributeLists:
 
 
 def key_of(plan: Plan) -> Hashable:
-    """Give all that a list is made from: the files, the values of the instance, and the modules that it sees."""
+    """Give all that a list is made from but variables: the files, the instance and its values, the modules it sees."""
     (step,) = plan.steps
     return (
-        plan.rendered.digest, step.directory, step.filename, step.image, step.custom_command, step.modules,
-        tuple(sorted(step.attributes.items())),
+        plan.branch_path, plan.environment_id, step.container_id, plan.rendered.digest, step.directory, step.filename,
+        step.image, step.custom_command, step.modules, tuple(sorted(step.attributes.items())),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -17,7 +18,7 @@ from infraxys.server.auth.places import (
     project_of,
     teams_in_runs,
 )
-from infraxys.server.auth.rights import ROOT, Attachment
+from infraxys.server.auth.rights import ROOT, Attachment, Rights
 from infraxys.server.auth.subject import Subject
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import project_environments, run_steps, runs
@@ -117,6 +118,13 @@ class Starters:
         scopes = None if record["scopes"] is None else frozenset(json.loads(record["scopes"]))
         return self._database.read_now(lambda connection: self._access.starter(connection, user_id, scopes))
 
+    def context_of(self, subject: Subject, record: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Give the grants and the teams that the actions of a run find."""
+        place = place_of(record)
+        if subject.has_everything:  # what there is was not looked up for it
+            subject = replace(subject, rights=Rights(self._access.policy, ()))
+        return grants_in_runs(subject, place), teams_in_runs(subject, place)
+
     def wishes(self, record: RunRecord) -> Wishes:
         """Give what the projects of a run's environment say about limits."""
         return self._access.policy.wishes_for(record["module"], record["branch"], record["environment_id"])
@@ -150,9 +158,3 @@ class Starters:
                 f"not started: '{record['user_name']}', who asked for it, has lost the grant '{problem.extra['grant']}'"
             )
         return None
-
-
-def context_of(subject: Subject, record: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the grants and the teams that the actions of a run find."""
-    place = place_of(record)
-    return grants_in_runs(subject, place), teams_in_runs(subject, place)

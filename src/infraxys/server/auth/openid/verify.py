@@ -71,7 +71,8 @@ class Verifier:
             raise TokenRefused("no audience is allowed by the settings")
         claims = _checked(registry, claims)
         client = claims.get("client_id", claims.get("azp"))  # RFC 9068, and what was usual before it
-        if client == self._options.oidc_cli_client_id and claims["iat"] + CLI_TOKEN_SECONDS < time.time():
+        is_of_cli = client is not None and client == self._options.oidc_cli_client_id
+        if is_of_cli and claims["iat"] + CLI_TOKEN_SECONDS < time.time():
             raise TokenRefused("the command line has to ask the provider for a new one")
         return claims
 
