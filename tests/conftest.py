@@ -1,7 +1,6 @@
 """Fixtures that every part may use."""
 
-import socket
-from typing import Any
+from factories.localhost import know_localhost
 
 # One that uses another comes behind it.
 pytest_plugins = [
@@ -19,13 +18,5 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Know `localhost` on a bare system as well, which has no /etc/hosts, as libcurl and browsers do."""
-    system = socket.getaddrinfo
-    try:
-        system("localhost", None)
-    except OSError:
-
-        def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
-            return system("127.0.0.1" if host in {"localhost", b"localhost"} else host, *arguments, **options)
-
-        socket.getaddrinfo = getaddrinfo
+    """Prepare the process of the tests."""
+    know_localhost()

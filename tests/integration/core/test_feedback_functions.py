@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from factories.bootstrap import Bootstrap
 
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="no jq")
 # Cases are `=== name`, the call, `--- request`, what is between the markers, `--- answer`, `--- said` (afterwards).
 VALUE = '--attribute_value $\'{"a": "b\\\\c"}\\nx\''
 FILE = Path(__file__).with_name("requests.txt")
@@ -121,6 +123,7 @@ def test_requests_in_json_are_json(bootstrap: Bootstrap) -> None:
         assert json.loads(match[1]) == expected, name
 
 
+@needs_jq
 def test_a_form_gives_its_events_to_a_function(bootstrap: Bootstrap) -> None:
     answers = "".join(f"{json.dumps(event)}\n" for event in EVENTS) + "for others\n"
     said, errors, status = ask(bootstrap, FORM, answers)
@@ -140,6 +143,7 @@ def test_a_form_gives_its_events_to_a_function(bootstrap: Bootstrap) -> None:
     ]
 
 
+@needs_jq
 def test_a_form_without_a_function_leaves_its_events(bootstrap: Bootstrap) -> None:
     script = "show_json_form --json '{}'; get_json_result --object_id t --property name; echo $LAST_STATUS"
     event = {"eventType": "BUTTON_CLICK", "results": [{"id": "t", "selectedItemList": [{"name": "one"}]}]}
