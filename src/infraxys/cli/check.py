@@ -89,8 +89,8 @@ def _named(others: Sequence[str], path: Path) -> Iterator[tuple[ModuleId, Path]]
         name, separator, folder = text.partition("=")
         pairs.append((name, Path(folder)) if separator else ("", Path(text)))
     known: dict[str, ModuleId] = {}
-    for folder in (path, *(tree for _, tree in pairs)):
-        for item in objects_in(read_json(folder / "module.json")):
+    for place in (path, *(tree for _, tree in pairs)):
+        for item in objects_in(read_json(place / "module.json")):
             with suppress(InvalidUrl):
                 found = GitUrl.parse(str(item.get("git_url"))).module
                 known[found.repo] = found
