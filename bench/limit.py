@@ -22,7 +22,8 @@ def prepare(folder: Path) -> tuple[BubblewrapBackend, ActionSpec]:
     work = folder / "work"
     backend = BubblewrapBackend(work, slots=16)
     backend.prepare()
-    for name in ("core", "system/custom", "empty", f"environments/{DIRECTORY}", "instance"):
+    kept = ("artefacts", *(f"caches/{level}" for level in ("instance", "container", "environment", "project")))
+    for name in ("core", "system/custom", "empty", "module", f"environments/{DIRECTORY}", "instance", *kept):
         (work / name).mkdir(parents=True, exist_ok=True)
     copy_core(resources.files("infraxys.core"), work / "core")
     (work / "system" / "environment.sh").write_text(f"export INSTANCE_DIR={ROOT}/environments/{DIRECTORY}\n")
@@ -35,8 +36,11 @@ def prepare(folder: Path) -> tuple[BubblewrapBackend, ActionSpec]:
         Mount(work / "core", f"{ROOT}/core"),
         Mount(work / "system", f"{ROOT}/system"),
         Mount(work / "empty", f"{ROOT}/variables"),
+        Mount(work / "module", f"{ROOT}/modules/localhost/bench/bench/main"),
         Mount(work / "environments" / "env", f"{ROOT}/environments/env"),
         Mount(work / "instance", f"{ROOT}/environments/{DIRECTORY}", writable=True),
+        Mount(work / "artefacts", f"{ROOT}/artefacts", writable=True),
+        *(Mount(work / name, f"/{name.replace('caches', 'cache')}", writable=True) for name in kept[1:]),
     )
     command = ("source", f"{ROOT}/core/bootstrap.sh", "true.sh")
     return backend, ActionSpec("limit", "1", command, ENVIRONMENT, "/root", mounts, limits=Limits())

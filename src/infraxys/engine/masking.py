@@ -79,12 +79,19 @@ class Masker:
         """Give what was held back of a stream that has ended."""
         return self._pass(stream, b"", is_last=True)
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it is known what to look for."""
+        return self._finder is not None and self._finder.secrets is self._secrets
+
     def prepare(self) -> None:
         """Work out what to look for, where that delays nobody."""
         self._find()
 
     def text(self, text: str) -> str:
         """Mask a text that is complete."""
+        if not text:
+            return text
         finder = self._find()
         data = text.encode(errors="surrogatepass")
         masked, _ = mask(finder, _Stream(), data, is_last=True)
@@ -92,6 +99,8 @@ class Masker:
 
     def _pass(self, stream: str, data: bytes, *, is_last: bool) -> bytes:
         state = self._streams.get(stream) or _Stream()
+        if not data and not state.held:
+            return data
         given, self._streams[stream] = mask(self._find(), state, data, is_last=is_last)
         return given
 

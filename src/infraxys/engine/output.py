@@ -1,5 +1,6 @@
 """The way of a step's output: what it asks is taken out, what is secret is masked, the rest goes into the log."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class StepOutput:
     async def take(self, chunk: Chunk) -> None:
         """Take a piece; waits while the action asks faster than it is answered."""
         self._idle.heard()
+        if not self._masker.is_prepared:  # which takes a while, and is not needed where nothing is said
+            await asyncio.to_thread(self._masker.prepare)
         if self._talk is not None and chunk.stream == "stdout":
             await self._talk.take(chunk.data)
         else:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ ENVIRONMENT = {
 ON_TERMINAL = {**ENVIRONMENT, "TERM": "xterm-256color"}
 CA_FILE = "server_ca.pem"
 QUIET_PREPARATION = "INFRAXYS_QUIET_PREPARATION"  # what prepares an action says goes to standard error
+NEXT_FIRST = 0.01  # seconds in which the next step is started before the one before is cleared away
 logger = logging.getLogger(__name__)
 Export = Callable[[PlannedModule], Path]
 
@@ -107,22 +109,24 @@ class Numbers:
     """Gives things of one name that exist at the same time different numbers, from 1 on. Safe to use by any thread."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[str, ...], set[int]] = {}
+        self._taken: dict[tuple[str, ...], Counter[int]] = {}
         self._lock = threading.Lock()
 
-    def take(self, name: tuple[str, ...]) -> int:
-        """Give the smallest number that is free."""
+    def take(self, name: tuple[str, ...], shared: int | None = None) -> int:
+        """Give the smallest number that is free, or that of one that will be gone by then."""
         with self._lock:
-            taken = self._taken.setdefault(name, set())
-            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
-            taken.add(number)
+            taken = self._taken.setdefault(name, Counter())
+            number = shared or next(one for one in range(1, len(taken) + 2) if one not in taken)
+            taken[number] += 1
             return number
 
     def give_back(self, name: tuple[str, ...], number: int) -> None:
-        """Say that it is free again."""
+        """Say that one of those who have it is gone."""
         with self._lock:
             taken = self._taken[name]
-            taken.discard(number)
+            taken[number] -= 1
+            if not taken[number]:
+                del taken[number]
             if not taken:
                 del self._taken[name]
 
@@ -189,45 +193,83 @@ class StepRuntime:
             return ""
         return f"step '{step.name}' names a container image, and {said}"
 
-    def lay_out(self, plan: Plan, index: int, run: RunContext) -> PreparedStep:
-        """Put on disk what step `index` of a plan sees. Blocks; called in threads."""
+    def lay_out(self, plan: Plan, index: int, run: RunContext, before: PreparedStep | None = None) -> PreparedStep:
+        """Put on disk what step `index` of a plan sees, without the folders that stay. Blocks; called in threads.
+
+        `before` is the step whose end it waits for, if it does.
+        """
         step = plan.steps[index]
         folder = self._runs / f"{run.run_id}-{index}"
         acquired = False
-        attached: list[Attached] = []
-        run = replace(run, thread_number=self._numbers.take(action_of(plan, step)))
+        name = action_of(plan, step)
+        shared = None
+        if before is not None and action_of(before.plan, before.plan.steps[before.index]) == name:
+            shared = before.run.thread_number  # the one before is gone when this one starts
+        run = replace(run, thread_number=self._numbers.take(name, shared))
         try:
             modules = [(module, self._module(module)) for module in step.modules]
             environment = self._environments.acquire(plan.rendered)
             acquired = True
             lay_out(folder, environment, step, run, modules)
-            if run.masker is not None:
-                run.masker.prepare()
             action, refused = self._spec(folder, environment, plan, step, run, modules)
             if step.image:
                 action = self._images.adapt(action, step, run)
-            for attachment in self._attachments:
-                attached.append(attachment.attach(plan, step, run))  # noqa: PERF401 - those made so far are released
-            action = with_attached(action, attached)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end and say so
             if acquired:
                 clear(folder)
                 self._environments.release(plan.rendered)
-            for one in attached:
-                one.release()
-            self._numbers.give_back(action_of(plan, step), run.thread_number)
+            self._numbers.give_back(name, run.thread_number)
             return PreparedStep(plan, index, run, folder, None, reason(error))
-        return PreparedStep(plan, index, run, folder, action, refused=refused, attached=tuple(attached))
+        return PreparedStep(plan, index, run, folder, action, refused=refused)
+
+    def _attach(self, prepared: PreparedStep) -> PreparedStep:
+        """Give a step the folders that stay, as they are when it starts. Blocks; called in threads."""
+        if prepared.action is None or not self._attachments:
+            return prepared
+        attached: list[Attached] = []
+        step = prepared.plan.steps[prepared.index]
+        try:
+            for attachment in self._attachments:
+                attached.append(attachment.attach(prepared.plan, step, prepared.run))  # noqa: PERF401 - see below
+        except Exception as error:  # noqa: BLE001 - as in `lay_out`; those made so far are released
+            self._clear(replace(prepared, attached=tuple(attached)))
+            self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
+            return replace(prepared, action=None, problem=reason(error))
+        return replace(prepared, action=with_attached(prepared.action, attached), attached=tuple(attached))
+
+    async def lay_out_next(self, started: StartedStep, run: RunContext) -> PreparedStep:
+        """Put on disk what the step behind a started one sees, while that one executes.
+
+        `start` or `drop` must follow.
+        """
+        prepared = started.prepared
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self.lay_out, prepared.plan, prepared.index + 1, run, prepared)
+
+    def drop(self, laying_out: "asyncio.Task[PreparedStep]") -> None:
+        """Clear away what was laid out for a step that is not to start after all."""
+        task = asyncio.ensure_future(self._drop(laying_out))
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
+
+    async def _drop(self, laying_out: "asyncio.Task[PreparedStep]") -> None:
+        self._clear_later(await laying_out)
 
     def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
         """Give a step that cannot be started, with the reason."""
         folder = self._runs / run.run_id / str(index)
         return StartedStep(PreparedStep(plan, index, run, folder, None, problem), None, problem)
 
-    async def start(self, plan: Plan, index: int, run: RunContext) -> StartedStep:
-        """Lay out a step and start it, held: nothing of it runs yet. `execute` or `discard` must follow."""
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(None, self.lay_out, plan, index, run)
+    async def start(self, plan: Plan, index: int, run: RunContext, laid_out: PreparedStep | None = None) -> StartedStep:
+        """Lay out a step, if it is not yet, and start it, held: nothing of it runs yet.
+
+        `execute` or `discard` must follow.
+        """
+
+        def prepare() -> PreparedStep:
+            return self._attach(laid_out or self.lay_out(plan, index, run))
+
+        prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
         if prepared.action is None:
             return StartedStep(prepared, None, prepared.problem)
         backend = self._images.backend if prepared.action.image else self._backend
@@ -293,9 +335,14 @@ class StepRuntime:
         if prepared.action is not None:
             step = prepared.plan.steps[prepared.index]
             self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
-            task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, self._clear, prepared))
+            task = asyncio.ensure_future(self._clear_soon(prepared))
             self._clearing.add(task)
             task.add_done_callback(self._clearing.discard)
+
+    async def _clear_soon(self, prepared: PreparedStep) -> None:
+        if prepared.index + 1 < len(prepared.plan.steps):
+            await asyncio.sleep(NEXT_FIRST)
+        await asyncio.get_running_loop().run_in_executor(None, self._clear, prepared)
 
     async def _execute(
         self, execution: Execution, prepared: PreparedStep, log: StepLog, stopper: Stopper, host: Host | None

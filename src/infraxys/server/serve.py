@@ -123,6 +123,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
+        gc.enable()
         say(f"Infraxys is ready at {url}")
         if services.setup_link is not None:
             secret, end = services.setup_link

@@ -18,7 +18,7 @@ from infraxys.engine.logs import LogEnd, LogReader, LogWriter, recover
 from infraxys.engine.masking import Masker, mask_json
 from infraxys.engine.plan import Plan, PlannedStep
 from infraxys.engine.planner import StepTarget
-from infraxys.engine.runtime import RunContext, StartedStep, StepResult, StepRuntime, Stopper, with_note
+from infraxys.engine.runtime import PreparedStep, RunContext, StartedStep, StepResult, StepRuntime, Stopper, with_note
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import SteadyClock, utc_now
 from infraxys.server.auth.places import Place
@@ -48,6 +48,7 @@ from infraxys.spec.identity import BranchPath, ModuleId
 log = logging.getLogger(__name__)
 # Rights that were checked so lately need not be checked again when a run starts.
 FRESH = timedelta(seconds=2)
+START_FIRST = 0.01  # seconds in which the next step is started before a finished one is put on record
 T = TypeVar("T")
 
 
@@ -70,6 +71,7 @@ class ActiveRun:
     recorded: int = 0  # how many of `ends` are in the database
     log_end: LogEnd | None = None
     ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
+    laid_out: "asyncio.Task[PreparedStep] | None" = None  # the files of the step behind the one that executes
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
     host: RunHost | None = None  # who answers what its actions ask
     clock: SteadyClock = field(default_factory=SteadyClock)  # so that its times are as far apart as they were
@@ -326,7 +328,7 @@ class RunExecution:
 
         record = self._database.write_now(record_end)
         self._active.pop(run_id, None)
-        if active is not None and active.ahead is not None:
+        if active is not None and (active.ahead or active.laid_out):
             self._watchers.loop.call_soon_threadsafe(self._discard, active)
         if record is not None:
             self._watchers.publish(record)
@@ -347,13 +349,30 @@ class RunExecution:
                 context = await self.with_variables(plan, step, context, active.stopper)
             except (CannotResolve, DatabaseUnavailable) as error:
                 return self._runtime.refuse(plan, index, context, str(error))
-        return await self._runtime.start(plan, index, context)
+        laid_out = None
+        if active.laid_out is not None and context is active.context:  # it has no variables, as was expected
+            laid_out, active.laid_out = await active.laid_out, None
+        self._drop(active)
+        return await self._runtime.start(plan, index, context, laid_out)
+
+    def _lay_out_next(self, active: ActiveRun, started: StartedStep) -> None:
+        """Put the files of the next step on disk while this one executes. Variables are read when it starts."""
+        prepared = started.prepared
+        if prepared.index + 1 < len(active.plan.steps) and started.execution and not prepared.run.variables:
+            active.laid_out = self._watchers.loop.create_task(self._runtime.lay_out_next(started, active.context))
 
     def _discard(self, active: ActiveRun) -> None:
         """End a step that was started and will not be executed."""
+        self._drop(active)
         ahead, active.ahead = active.ahead, None
         if ahead is not None:
             self._runtime.discard(ahead)
+
+    def _drop(self, active: ActiveRun) -> None:
+        """Clear away the files of a step that will not be started with them."""
+        laid_out, active.laid_out = active.laid_out, None
+        if laid_out is not None:
+            self._runtime.drop(laid_out)
 
     async def _execute(self, active: ActiveRun, run_id: str, index: int) -> StepResult:
         """Execute a step on the event loop and start the next one; closes the log behind the last one."""
@@ -364,6 +383,7 @@ class RunExecution:
         try:
             started = await (active.ahead or self._start(active, index))
             active.ahead = None
+            self._lay_out_next(active, started)
             result = await self._runtime.execute(started, active.writer, active.stopper, host)
             if host is not None:
                 await host.end_step()
@@ -371,12 +391,14 @@ class RunExecution:
             log.exception("step_failed_unexpectedly run_id=%s step=%s", run_id, index)
             result = StepResult(Status.FAILED, None, "the server failed to execute the step; its log has the reason")
         if result.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
+            self._drop(active)
             active.log_end = active.writer.close()
             if lost := active.log_end.lost:
                 result = with_note(result, f"the log is not complete: {lost} bytes could not be written")
         else:
-            self._start(active, index + 1)
             active.writer.flush()  # a finished step's output must not be lost with this process
+            # The engine's work on the record would keep the start waiting, and has time while the sandbox is set up.
+            await asyncio.wait({self._start(active, index + 1)}, timeout=START_FIRST)
         return result
 
     def _record(self, run_id: str) -> RunRecord | None:
