@@ -51,4 +51,4 @@ def test_refusals_of_others_are_counted_apart(database: Database) -> None:
 def test_many_addresses_do_not_fill_the_disk(database: Database) -> None:
     found = after(database, lambda refusals: [refuse(refusals, f"2001:db8::{n:x}") for n in range(5_000)] and None)
     assert len(found) == MAX_KINDS + 1
-    assert found[-1]["details"]["count"] == 5_000 - MAX_KINDS
+    assert max(item["details"]["count"] for item in found) == 5_000 - MAX_KINDS

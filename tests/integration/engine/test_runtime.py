@@ -324,6 +324,21 @@ class TestHowItEnds:
         asyncio.run(scenario())
         assert bench.left() == []
 
+    def test_what_was_laid_out_for_a_step_that_does_not_start_is_cleared_away(self, bench: Bench) -> None:
+        async def scenario() -> int:
+            runtime = bench.runtime()
+            plan = make_plan({"run.sh": "true"}, "run.sh", "run.sh")
+            started = await runtime.start(plan, 0, make_context())
+            laying_out = asyncio.create_task(runtime.lay_out_next(started, make_context()))
+            prepared = await laying_out
+            runtime.drop(laying_out)
+            runtime.discard(asyncio.create_task(asyncio.sleep(0, started)))
+            await runtime.close()
+            return prepared.run.thread_number
+
+        assert asyncio.run(scenario()) == 1
+        assert bench.left() == []
+
     def test_the_end_of_the_server_ends_the_action(self, bench: Bench) -> None:
         async def scenario() -> None:
             runtime, writer = bench.runtime(), LogWriter(bench.logs)

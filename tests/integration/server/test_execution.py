@@ -53,6 +53,12 @@ class TestAction:
         assert (sorted(logs), last["log"]) == (["1 1\n", "2 2\n", "3 3\n"], "4\n")
         assert server.execute(INSTANCE, "shell.sh", argument={"code": "echo $THREAD_NUMBER"})["log"] == "1\n"
 
+    def test_steps_of_one_run_are_never_at_the_same_time(self, server: ServerProcess) -> None:
+        step = {"containerGuid": CONTAINER, "instanceGuid": INSTANCE, "filename": "shell.sh"}
+        body = {"environmentGuid": ENVIRONMENT, "actions": [step] * 3, "argument": {"code": "echo $THREAD_NUMBER"}}
+        run = server.client.post("/api/v1/environments/main/execute", json=body).json()
+        assert (run["status"], run["log"]) == ("SUCCESS", "1\n1\n1\n")
+
     @pytest.mark.parametrize(
         "argument",
         [

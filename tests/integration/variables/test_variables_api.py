@@ -151,6 +151,23 @@ print(open(path).read())
         assert levels.server.client.delete(f"{CONTAINER_LEVEL}/{one}", params=CONTAINER_PLACE).status_code == 204
         assert one not in levels.seen()["env"]
 
+    def test_a_step_gets_what_the_step_before_has_set(self, levels: Levels) -> None:
+        one = name()
+        code = f"""
+import os
+from infraxys.infraxys_rest_client import InfraxysRestClient
+if {one!r} not in os.environ:
+    client = InfraxysRestClient.get_instance()
+    url = client.url("containers/{CONTAINER}/variables/{one}?module={MODULE}&environmentId={ENVIRONMENT}")
+    answer = client.execute_request("PUT", url, json_body={{"value": "by the first", "export": True}})
+    assert answer.ok, answer.problem()
+print(os.environ.get({one!r}))
+"""
+        step = {"containerGuid": CONTAINER, "instanceGuid": INSTANCE, "filename": "code.py"}
+        body = {"environmentGuid": ENVIRONMENT, "actions": [step] * 2, "argument": {"code": code}}
+        run = levels.server.client.post("/api/v1/environments/main/execute", json=body).json()
+        assert (run["status"], run["log"]) == ("SUCCESS", "None\nby the first\n"), run["log"]
+
     def test_every_step_of_a_workflow_has_them_masked(self, levels: Levels) -> None:
         levels.environment("greeting_secret", "canary-in-a-workflow", export=True, protect=True)
         body = {"argument": {"said": "canary-in-a-workflow"}}
