@@ -14,7 +14,7 @@ from infraxys.engine.backends.command_line import (
     split_mounts,
 )
 
-FACTS = HostFacts(bwrap="/usr/bin/bwrap", setpriv="/usr/bin/setpriv", merged_usr=True, etc=Path("/work/etc"))
+FACTS = HostFacts(bwrap="/usr/bin/bwrap", setpriv="/usr/bin/setpriv", merged_usr=True, etc=Path("/var/work/etc"))
 NUMBERS = Descriptors(seccomp=5, status=6, gate=7)
 ACTION = ActionSpec("run", "step", ("bash", "-c", "true"), {"PASSWORD": "secret"}, "/root")
 
@@ -68,14 +68,14 @@ def test_the_network_is_cut_off_only_on_request() -> None:
 
 
 def test_a_network_of_its_own_has_name_servers_of_its_own() -> None:
-    facts = replace(FACTS, own_resolver=Path("/work/own.conf"))
+    facts = replace(FACTS, own_resolver=Path("/var/work/own.conf"))
     own = build(replace(ACTION, network=True, is_loopback_refused=True), facts=facts)
     assert "--unshare-net" in own
-    place = own.index("/work/own.conf")
-    assert own[place - 1 : place + 2] == ["--ro-bind", "/work/own.conf", "/etc/resolv.conf"]
+    place = own.index("/var/work/own.conf")
+    assert own[place - 1 : place + 2] == ["--ro-bind", "/var/work/own.conf", "/etc/resolv.conf"]
     assert own.index("/etc") < place
     for action in (replace(ACTION, network=False, is_loopback_refused=True), replace(ACTION, network=True)):
-        assert "/work/own.conf" not in build(action, facts=facts)
+        assert "/var/work/own.conf" not in build(action, facts=facts)
 
 
 def test_only_an_interactive_action_has_a_controlling_terminal_and_it_is_made_inside() -> None:
