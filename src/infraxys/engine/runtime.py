@@ -199,7 +199,8 @@ class StepRuntime:
         `before` is the step whose end it waits for, if it does.
         """
         step = plan.steps[index]
-        folder = self._runs / f"{run.run_id}-{index}"
+        # One that was laid out ahead may be cleared away while the step is laid out anew.
+        folder = self._runs / f"{run.run_id}-{index}{'-ahead' if before else ''}"
         acquired = False
         name = action_of(plan, step)
         shared = None
