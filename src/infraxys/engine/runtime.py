@@ -267,20 +267,26 @@ class StepRuntime:
         `execute` or `discard` must follow.
         """
 
-        def prepare() -> PreparedStep:
-            return self._attach(laid_out or self.lay_out(plan, index, run))
+        made: list[PreparedStep] = []
 
-        prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
-        if prepared.action is None:
-            return StartedStep(prepared, None, prepared.problem)
-        backend = self._images.backend if prepared.action.image else self._backend
+        def prepare() -> ActionSpec:
+            prepared = self._attach(laid_out or self.lay_out(plan, index, run))
+            made.append(prepared)
+            if prepared.action is None:
+                raise StartFailed(prepared.problem)
+            return prepared.action
+
         try:
-            return StartedStep(prepared, await backend.start(prepared.action, is_held=True))
+            backend = self._images.backend if plan.steps[index].image else self._backend
+            execution = await backend.start(prepare, is_held=True)
         except StartFailed as error:
-            return StartedStep(prepared, None, str(error))
+            prepared = made[0] if made else laid_out
+            return StartedStep(prepared, None, str(error)) if prepared else self.refuse(plan, index, run, str(error))
         except BaseException:
-            self._clear_later(prepared)
+            if prepared := made[0] if made else laid_out:
+                self._clear_later(prepared)
             raise
+        return StartedStep(made[0], execution)
 
     async def execute(
         self, started: StartedStep, log: StepLog, stopper: Stopper | None = None, host: Host | None = None

@@ -5,7 +5,8 @@ number of times. All methods are called on one event loop, concurrently for diff
 nothing behind: when `wait` has returned, every process of the action is gone.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -151,6 +152,14 @@ class Execution(Protocol):
         """Wait for the end and for the clean-up of everything that was made for the action."""
 
 
+Startable = ActionSpec | Callable[[], ActionSpec]
+
+
+async def made(action: Startable) -> ActionSpec:
+    """Give an action that is to be started, made in a thread if it is not there yet."""
+    return action if isinstance(action, ActionSpec) else await asyncio.to_thread(action)
+
+
 class Backend(Protocol):
     """Executes actions."""
 
@@ -159,10 +168,11 @@ class Backend(Protocol):
     async def probe(self) -> None:
         """Execute `true` with the real settings. Raises BackendUnavailable naming what failed and what to do."""
 
-    async def start(self, action: ActionSpec, *, is_held: bool = False) -> Execution:
-        """Start one action. With `is_held` everything is prepared and nothing of it runs before `let_begin`.
+    async def start(self, action: Startable, *, is_held: bool = False) -> Execution:
+        """Start one action, or what makes it: that is called in a thread, when there is room for the action.
 
-        Raises StartFailed.
+        With `is_held` everything is prepared and nothing of it runs before `let_begin`. Raises StartFailed, and what
+        making it raises.
         """
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, StartFailed
+from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Startable, StartFailed
 from infraxys.engine.backends.cgroups import Cgroups, SlotGroup, detect
 from infraxys.engine.backends.command_line import Descriptors, HostFacts, build_command, check_environment
 from infraxys.engine.backends.execution import Ends, SandboxExecution, all_processes
@@ -59,6 +59,7 @@ HINTS = {  # what is said: how to mend it
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
 NICENESS = 5
+SPAWNERS = 8  # threads that start sandboxes; what an action is made from may take one of them for long
 
 
 class BubblewrapBackend:
@@ -94,8 +95,8 @@ class BubblewrapBackend:
         self._network_tools: NetworkTools | str = "the sandbox is not prepared"
         self._starting: set[asyncio.Task[Any]] = set()
         self._spawner = choose_spawner()
-        # One thread that lives as long as the backend: a sandbox dies with the thread that started it.
-        self._spawning = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+        # Threads that live as long as the backend: a sandbox dies with the thread that started it.
+        self._spawning = ThreadPoolExecutor(min(slots, SPAWNERS), thread_name_prefix="spawn")
 
     def prepare(self) -> None:
         """Find what the host offers, make the work directory ready and clear what a killed server left. Blocks.
@@ -145,8 +146,8 @@ class BubblewrapBackend:
         action = ActionSpec("probe", "probe", ("/bin/true",), ENVIRONMENT, "/", is_loopback_refused=True)
         await (await self.start(action)).wait()
 
-    async def start(self, action: ActionSpec, *, is_held: bool = False) -> SandboxExecution:
-        """Start one action; waits for a free slot. Raises StartFailed."""
+    async def start(self, action: Startable, *, is_held: bool = False) -> SandboxExecution:
+        """Start one action; waits for a free slot. Raises StartFailed, and what making the action raises."""
         slot = await self._take_slot()
         starting = asyncio.get_running_loop().create_task(self._start(action, slot, is_held=is_held))
         self._starting.add(starting)
@@ -157,15 +158,15 @@ class BubblewrapBackend:
             starting.add_done_callback(self._end_unwanted)
             raise
 
-    async def _start(self, action: ActionSpec, slot: int, *, is_held: bool) -> SandboxExecution:
+    async def _start(self, action: Startable, slot: int, *, is_held: bool) -> SandboxExecution:
         facts, program = self._facts, self._filter
         if facts is None or program is None:
             self._give_slot(slot)
             raise StartFailed("the sandbox is not prepared, or was closed")
         try:
-            await self._take_over(action, slot)
             loop = asyncio.get_running_loop()
-            process, ends = await loop.run_in_executor(self._spawning, self._spawn, facts, program, action, slot)
+            spawned = loop.run_in_executor(self._spawning, self._make_and_spawn, facts, program, action, slot)
+            process, ends, has_own = await spawned
         except BaseException as error:
             self._give_slot(slot)
             if isinstance(error, OSError):
@@ -173,27 +174,14 @@ class BubblewrapBackend:
             if isinstance(error, ValueError):
                 raise StartFailed(str(error)) from error
             raise
-        group, has_own = self._groups[slot], action.network and action.is_loopback_refused
         held = is_held or has_own
-        execution = SandboxExecution(process, ends, group, self._ended, str(self.work), is_held=held)
+        execution = SandboxExecution(process, ends, self._groups[slot], self._ended, str(self.work), is_held=held)
         self._running[execution] = slot
         if has_own:
             await self._connect(execution)
             if not is_held:
                 execution.let_begin()
         return execution
-
-    async def _take_over(self, action: ActionSpec, slot: int) -> None:
-        """Take the sources of writable mounts from another account, in a thread: they may be large, and that is rare.
-
-        What is still ours is handed over when the action is spawned.
-        """
-        uid, gid = self.accounts.uid(slot, action.account), self.accounts.gid
-        if uid is None or gid is None or not action.account:
-            return
-        for mount in action.mounts:
-            if mount.writable and not mount.keeps_owner and mount.source.lstat().st_uid not in {uid, os.geteuid()}:
-                await asyncio.to_thread(hand_over, mount.source, uid, gid)
 
     async def _connect(self, execution: SandboxExecution) -> None:
         """Give a sandbox that is held its own network; without one nothing of it runs. Raises StartFailed."""
@@ -212,6 +200,14 @@ class BubblewrapBackend:
             task = asyncio.get_running_loop().create_task(starting.result().terminate(0))
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
+
+    def _make_and_spawn(
+        self, facts: HostFacts, program: FilterFile, startable: Startable, slot: int
+    ) -> tuple[Process, Ends, bool]:
+        """Make an action and start its launcher, in one thread; tells whether it is to get a network of its own."""
+        action = startable if isinstance(startable, ActionSpec) else startable()
+        process, ends = self._spawn(facts, program, action, slot)
+        return process, ends, action.network and action.is_loopback_refused
 
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Image, StartFailed
+from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Image, Startable, StartFailed, made
 from infraxys.engine.backends.container_api import ApiError, ContainerApi, find_socket
 from infraxys.engine.backends.container_body import LABEL, EngineFacts, Place
 from infraxys.engine.backends.container_execution import ContainerExecution, Order
@@ -105,8 +105,9 @@ class ContainerBackend:
         limits = "limits by control groups" if facts.has_limits else "no control groups: limits by rlimits"
         return f"{facts.name} {facts.version}{' without root' if facts.is_rootless else ''}; {limits}"
 
-    async def start(self, action: ActionSpec, *, is_held: bool = False) -> ContainerExecution:
+    async def start(self, action: Startable, *, is_held: bool = False) -> ContainerExecution:
         """Start one action: its image is fetched where needed while it is held. Raises StartFailed."""
+        action = await made(action)
         if self._is_closed:
             raise StartFailed("the server is stopping")
         image = action.image or self._image

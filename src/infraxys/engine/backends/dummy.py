@@ -14,7 +14,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from infraxys.engine.backends.base import ActionSpec, Chunk, Exit, StartFailed, Stream
+from infraxys.engine.backends.base import ActionSpec, Chunk, Exit, Startable, StartFailed, Stream, made
 
 CHUNK_BYTES = 64 * 1024
 
@@ -114,8 +114,9 @@ class DummyBackend:
     async def probe(self) -> None:
         """Do nothing: it works everywhere."""
 
-    async def start(self, action: ActionSpec, *, is_held: bool = False) -> DummyExecution:
+    async def start(self, action: Startable, *, is_held: bool = False) -> DummyExecution:
         """Start to pretend. Raises StartFailed when the environment says so."""
+        action = await made(action)
         if message := action.environment.get("DUMMY_START_FAILS"):
             raise StartFailed(message)
         execution = DummyExecution(action, is_held=is_held)

@@ -6,7 +6,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Image, StartFailed
+from infraxys.engine.backends.base import ActionSpec, BackendUnavailable, Image, Startable, StartFailed, made
 from infraxys.engine.backends.kubernetes_access import Access
 from infraxys.engine.backends.kubernetes_api import ClusterError, KubernetesApi
 from infraxys.engine.backends.kubernetes_execution import JobExecution, JobOrder
@@ -59,8 +59,9 @@ class KubernetesBackend:
         except ClusterError as error:
             raise BackendUnavailable(f"the cluster at {self._access.server} cannot be used: {error}") from error
 
-    async def start(self, action: ActionSpec, *, is_held: bool = False) -> JobExecution:
+    async def start(self, action: Startable, *, is_held: bool = False) -> JobExecution:
         """Start one action; the cluster decides when there is room. Raises StartFailed."""
+        action = await made(action)
         if self._is_closed or not self._mark:
             raise StartFailed("the server is stopping")
         if action.is_interactive:
