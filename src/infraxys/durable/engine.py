@@ -92,23 +92,41 @@ class DurableEngine:
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     def reserve(self, run_id: str) -> bool:
-        """Take a slot for a run that is about to be submitted, if one is free; does not block."""
+        """Take a slot for a run, if one is free; `execute` or `release` must follow. Does not block."""
         return self._line.reserve(run_id)
 
     def release(self, run_id: str) -> None:
-        """Give back the slot of a run that is not submitted after all."""
+        """Give back the slot of a run that is not executed after all."""
         self._line.release(run_id)
 
-    def submit(self, run_id: str, priority: int = 0, *, has_slot: bool = False) -> None:
+    def execute(self, run_id: str) -> None:
+        """Execute a run that `reserve` took a slot for, in this thread, to its end or that of the engine.
+
+        Does nothing for an id that the engine has already. Raises what kept the engine from recording the run: then
+        nothing of it was executed, and its slot is free again.
+        """
+        count = self._count_against_queue(run_id)
+        try:
+            with SetWorkflowID(run_id, workflow_id_reuse_policy="reject"):
+                workflow.run_workflow(run_id)
+        except (Abandoned, dbos_error.DBOSWorkflowIDInUseError):
+            self._line.release(run_id)
+        except Exception:
+            if self._line.release(run_id):
+                raise
+            # It had begun, so the interpreter has said why it ended like this and told the host.
+        finally:
+            count()
+
+    def submit(self, run_id: str, priority: int = 0) -> None:
         """Start a run, or queue it; it is recorded by the engine when this returns. The same id again changes nothing.
 
         `priority` orders those that wait: lower starts first, 0 to 2**31 - 1. Raises ValueError for another one.
-        `has_slot`: `reserve` has taken one.
         """
         if not 0 <= priority < 2**31:
             raise ValueError(f"the priority of a run must be from 0 to 2147483647, not {priority}")
         with suppress(dbos_error.DBOSWorkflowIDInUseError):
-            if has_slot or self._line.reserve(run_id):
+            if self._line.reserve(run_id):
                 self._start_here(run_id)
             else:
                 self._enqueue(run_id, priority)

@@ -49,14 +49,16 @@ class Line:
             self._reserved.add(run_id)
             return True
 
-    def release(self, run_id: str) -> None:
-        """Give a reservation back that was not used; nothing happens when it was."""
+    def release(self, run_id: str) -> bool:
+        """Give a reservation back that was not used. False, and nothing happens, when it was."""
         with self._changed:
-            if run_id in self._reserved:
+            is_unused = run_id in self._reserved
+            if is_unused:
                 self._reserved.discard(run_id)
                 self._dropped.discard(run_id)
                 self._free += 1
                 self._changed.notify_all()
+            return is_unused
 
     def expect(self, run_ids: list[str]) -> None:
         """Note runs that wait in the engine's queue."""

@@ -40,6 +40,7 @@ from infraxys.server.runs.transitions import (
     as_started,
     end_run,
     start_step,
+    take_back_start,
 )
 from infraxys.server.variables.errors import CannotResolve
 from infraxys.server.variables.resolver import VariableResolver
@@ -69,6 +70,7 @@ class ActiveRun:
     ends: list[StepEnd] = field(default_factory=list)
     messages: dict[int, str] = field(default_factory=dict)
     recorded: int = 0  # how many of `ends` are in the database
+    begun: int | None = None  # the step whose start went on record together with the run
     log_end: LogEnd | None = None
     ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
     laid_out: "asyncio.Task[PreparedStep] | None" = None  # the files of the step behind the one that executes
@@ -117,11 +119,32 @@ class RunExecution:
         active = self._active[record["id"]] = ActiveRun(plan, context, record=record)
         active.host = self._host(active, record)
 
-    def start_ahead(self, run_id: str) -> None:
-        """Start the first step of a run that is being recorded; it begins when it is. Called on the event loop."""
+    def begin(self, run_id: str, *, is_ahead: bool) -> RunRecord:
+        """Give the record of a run that begins as soon as it is on record, since it has a slot. On the event loop.
+
+        `is_ahead`: its first step is started now, and held until then.
+        """
         active = self._active[run_id]
-        steps = [] if active.record is None else active.record["steps"]
-        self._start(active, next((step["position"] for step in steps if Status(step["status"]) not in FINAL), 0))
+        if active.record is None:
+            raise RuntimeError(f"run '{run_id}' was not accepted here")
+        index = next((step["position"] for step in active.record["steps"] if Status(step["status"]) not in FINAL), 0)
+        active.begun = index
+        active.record = as_started(active.record, index, self._executor_id, active.clock.now(), None)
+        if is_ahead:
+            self._start(active, index)
+        return active.record
+
+    def take_back(self, run_id: str) -> None:
+        """Let a run wait again whose start is on record and that the engine could not take. In a thread."""
+        active = self._active.get(run_id)
+        if active is None or active.begun is None:
+            return
+        position, active.begun = active.begun, None
+        try:
+            self._database.write_now(lambda connection: take_back_start(connection, run_id, position))
+            active.record = self._record(run_id)
+        except DatabaseUnavailable:
+            log.warning("run_not_taken_back run_id=%s", run_id)
 
     def forget(self, run_id: str) -> None:
         """Drop a run that was not recorded after all. Called on the event loop."""
@@ -243,6 +266,20 @@ class RunExecution:
             return StepOutcome(Status.FAILED, None)
         if active.record is not None and Status(active.record["steps"][index]["status"]) in FINAL:
             return settled_outcome(active.record, index) or StepOutcome(Status.LOST, None)  # kept from an earlier run
+        if active.begun != index and not self._begin_step(active, run_id, index):
+            return StepOutcome(Status.CANCELLED, None)
+        loop = self._watchers.loop
+        result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
+        active.ends.append(StepEnd(index, result.status, result.exit_code, active.clock.now()))
+        masker = active.context.masker
+        active.messages[index] = result.message if masker is None else masker.text(result.message)
+        outcome = StepOutcome(result.status, result.exit_code)
+        if outcome.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
+            self._finish_early(run_id, [*(StepOutcome(Status.SUCCESS, 0) for _ in range(index)), outcome])
+        return outcome
+
+    def _begin_step(self, active: ActiveRun, run_id: str, index: int) -> bool:
+        """Put the start of a step on record, with the end of the one before it. False when the run may not go on."""
         previous = active.ends[-1] if len(active.ends) > active.recorded else None
         now = active.clock.now()
 
@@ -254,19 +291,11 @@ class RunExecution:
         started, record = self._database.write_now(begin)
         active.recorded = len(active.ends)
         if not started:
-            return StepOutcome(Status.CANCELLED, None)
+            return False
         if active.record is not None:
             active.record = as_started(active.record, index, self._executor_id, now, previous)
         self._tell_started(active, run_id, record)
-        loop = self._watchers.loop
-        result = asyncio.run_coroutine_threadsafe(self._execute(active, run_id, index), loop).result()
-        active.ends.append(StepEnd(index, result.status, result.exit_code, active.clock.now()))
-        masker = active.context.masker
-        active.messages[index] = result.message if masker is None else masker.text(result.message)
-        outcome = StepOutcome(result.status, result.exit_code)
-        if outcome.status is not Status.SUCCESS or index == len(active.plan.steps) - 1:
-            self._finish_early(run_id, [*(StepOutcome(Status.SUCCESS, 0) for _ in range(index)), outcome])
-        return outcome
+        return True
 
     def _tell_started(self, active: ActiveRun, run_id: str, record: RunRecord | None) -> None:
         """Tell who follows a run that a step has begun, also who began to follow it just now."""

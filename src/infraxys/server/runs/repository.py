@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from infraxys.engine.status import FINAL, Status
 from infraxys.kit.clock import utc_now
 from infraxys.server.audit.origin import Origin
-from infraxys.server.audit.trail import record
+from infraxys.server.audit.trail import record as record_action
 from infraxys.server.db.engine import Database
 from infraxys.server.db.prepared import Prepared
 from infraxys.server.db.tables import executors, idempotency_keys, run_steps, runs
@@ -59,13 +59,10 @@ class Existing:
 
 
 def insert_run(
-    connection: Connection,
-    run: RunRecord,
-    steps: Sequence[dict[str, Any]],
-    key: IdempotencyKey | None,
-    origin: Origin,
+    connection: Connection, record: RunRecord, key: IdempotencyKey | None, origin: Origin
 ) -> Existing | None:
     """Record a run with its steps, unless its key has one already; gives that one then. `origin` is who asked."""
+    run, steps = {name: value for name, value in record.items() if name != "steps"}, record["steps"]
     if key is not None:
         found = find_key(connection, key)
         if found is not None:
@@ -81,7 +78,7 @@ def insert_run(
                 caller=key.caller, key=key.key, fingerprint=key.fingerprint, run_id=run["id"], created_at=utc_now()
             )
         )
-    record(connection, "run.accept", f"run/{run['id']}", origin=origin, **accepted(run))
+    record_action(connection, "run.accept", f"run/{run['id']}", origin=origin, **accepted(run))
     return None
 
 

@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -32,6 +34,7 @@ from infraxys.server.runs.rights import UnknownRun
 from infraxys.server.runs.transitions import RunRecord, Watchers, end_run
 
 log = logging.getLogger(__name__)
+ACCEPTING = 8  # threads that are left to accept runs when all slots are taken
 
 
 class IdempotencyKeyReused(Unprocessable):
@@ -85,12 +88,20 @@ class Repeated:
 class Runs:
     """Accepts runs, gives their records and ends them."""
 
-    def __init__(
-        self, database: Database, catalog: Catalog, engine: DurableEngine, execution: RunExecution, watchers: Watchers
+    def __init__(  # noqa: PLR0913 - it brings these parts together
+        self,
+        database: Database,
+        catalog: Catalog,
+        engine: DurableEngine,
+        execution: RunExecution,
+        watchers: Watchers,
+        *,
+        slots: int,
     ) -> None:
         self._database, self._catalog, self._engine = database, catalog, engine
         self.execution, self.watchers = execution, watchers
-        self._accepting = ThreadPoolExecutor(8, thread_name_prefix="accept")
+        # A run that has a slot is accepted and executed in one thread.
+        self._threads = ThreadPoolExecutor(slots + ACCEPTING, thread_name_prefix="run")
         self._late = LateSubmissions(engine.submit)
 
     async def submit(self, target: Target, submission: Submission, repeated: Repeated | None = None) -> Submitted:
@@ -102,21 +113,15 @@ class Runs:
             raise Unavailable("the engine that executes runs cannot be written to just now")
         plan = await self._catalog.plan(target) if repeated is None else repeated.plan
         self.execution.check(plan)
-        run = new_run(target, plan, submission)
-        run_id: str = run["id"]
-        steps = new_steps(run_id, plan)
-        if repeated is not None:
-            for step, finished in zip(steps, repeated.kept, strict=False):
-                step |= {**finished, "run_id": run_id}
-        self.execution.accept({**run, "steps": steps}, plan, self.execution.context(run, submission.subject))
+        record = new_record(target, plan, submission, () if repeated is None else repeated.kept)
+        run_id: str = record["id"]
+        self.execution.accept(record, plan, self.execution.context(record, submission.subject))
         has_slot = self._engine.reserve(run_id)
-        if has_slot and submission.key is None:
-            self.execution.start_ahead(run_id)
-        ended, origin = self.watchers.end_of(run_id), current()
-        loop = asyncio.get_running_loop()
-        accepting = loop.run_in_executor(
-            self._accepting, lambda: self._accept(run, steps, submission.key, origin, has_slot=has_slot)
-        )
+        if has_slot:
+            record = self.execution.begin(run_id, is_ahead=submission.key is None)
+        ended = self.watchers.end_of(run_id)
+        accepting: asyncio.Future[Existing | None] = asyncio.get_running_loop().create_future()
+        self._threads.submit(self._accept, record, submission.key, current(), accepting, has_slot=has_slot)
         try:
             # Shielded: a caller that goes away does not undo what it has asked for.
             existing = await asyncio.shield(accepting)
@@ -134,28 +139,44 @@ class Runs:
         self.watchers.forget(run_id, ended)
         self.execution.forget(run_id)
 
-    def _accept(
-        self, run: RunRecord, steps: list[RunRecord], key: IdempotencyKey | None, origin: Origin, *, has_slot: bool
-    ) -> Existing | None:
-        """Record and start, in a thread."""
+    def _accept(  # noqa: PLR0913 - what a thread is given
+        self,
+        record: RunRecord,
+        key: IdempotencyKey | None,
+        origin: Origin,
+        accepting: "asyncio.Future[Existing | None]",
+        *,
+        has_slot: bool,
+    ) -> None:
+        """Record a run and tell so; then execute it, or let it wait. In a thread."""
+        run_id: str = record["id"]
         try:
             existing = self._database.write_now(
-                lambda connection: repository.insert_run(connection, run, steps, key, origin)
+                lambda connection: repository.insert_run(connection, record, key, origin)
             )
-        except BaseException:
-            self._engine.release(run["id"])
-            raise
-        if existing is None:
-            if self.watchers.is_followed(run["id"]):
-                self.watchers.publish({**run, "steps": steps})
-            try:
-                self._engine.submit(run["id"], has_slot=has_slot)
-            except Exception:
-                log.exception("run_not_taken run_id=%s", run["id"])
-                self._late.add(run["id"])  # it is on record, so it has to come to an end
-        else:
-            self._engine.release(run["id"])
-        return existing
+        except BaseException as error:  # noqa: BLE001 - it belongs to who waits
+            self._engine.release(run_id)
+            self._tell(accepting, accepting.set_exception, error)
+            return
+        self._tell(accepting, accepting.set_result, existing)
+        if existing is not None:
+            self._engine.release(run_id)
+            return
+        if self.watchers.is_followed(run_id):
+            self.watchers.publish(record)
+        try:
+            if has_slot:
+                self._engine.execute(run_id)
+            else:
+                self._engine.submit(run_id)
+        except Exception:
+            log.exception("run_not_taken run_id=%s", run_id)
+            self.execution.take_back(run_id)
+            self._late.add(run_id)  # it is on record, so it has to come to an end
+
+    def _tell(self, accepting: "asyncio.Future[Existing | None]", how: Callable[[Any], None], what: object) -> None:
+        """Tell who waits on the event loop."""
+        self.watchers.loop.call_soon_threadsafe(lambda: None if accepting.done() else how(what))
 
     async def repeat(self, record: RunRecord, *, from_step: str | None, takes_head: bool) -> Repeated:
         """Plan a run again: from its own commits, or from the head of its branch.
@@ -253,7 +274,7 @@ class Runs:
 
     def close(self) -> None:
         """Stop accepting."""
-        self._accepting.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
         self._late.close()
 
 
@@ -269,6 +290,15 @@ def kept_steps(record: RunRecord, from_step: str | None) -> tuple[RunRecord, ...
     if unfinished is not None:
         raise StepsNotFinished(f"step '{unfinished['name']}' did not succeed, so it cannot be kept")
     return kept
+
+
+def new_record(target: Target, plan: Plan, submission: Submission, kept: Sequence[RunRecord]) -> RunRecord:
+    """Make the record of a run that is about to be accepted, with its steps; the first of them may have ended before."""
+    run = new_run(target, plan, submission)
+    steps = new_steps(run["id"], plan)
+    for step, finished in zip(steps, kept, strict=False):
+        step |= {**finished, "run_id": run["id"]}
+    return {**run, "steps": steps}
 
 
 def new_steps(run_id: str, plan: Plan) -> list[RunRecord]:
@@ -293,7 +323,7 @@ def new_steps(run_id: str, plan: Plan) -> list[RunRecord]:
 
 
 def new_run(target: Target, plan: Plan, submission: Submission) -> RunRecord:
-    """Make the record of a run that is about to be accepted."""
+    """Make the record of a run, without its steps."""
     single = plan.steps[0] if plan.kind == "action" else None
     subject = submission.subject
     return {

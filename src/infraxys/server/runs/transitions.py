@@ -113,6 +113,15 @@ def start_step(
     return _BEGIN_STEP.change(connection, {**values, "place": position}) > 0
 
 
+def take_back_start(connection: Connection, run_id: str, position: int) -> None:
+    """Let a run that was to begin at once wait again: nothing of it has been executed."""
+    for table, place in ((runs, runs.c.id == run_id), (run_steps, run_steps.c.run_id == run_id)):
+        is_step = [] if table is runs else [run_steps.c.position == position]
+        owner = {"executor_id": None} if table is runs else {"runner": None, "attempt": 0}
+        running = table.update().where(place, *is_step, table.c.status == Status.RUNNING)
+        connection.execute(running.values(status=Status.QUEUED, started_at=None, **owner))
+
+
 def set_waiting(connection: Connection, run_id: str, position: int, *, is_waiting: bool) -> bool:
     """Record that a step that executes waits for a person, or does so no more. False when it executes no more."""
     to = Status.WAITING if is_waiting else Status.RUNNING
