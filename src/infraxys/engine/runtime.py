@@ -254,7 +254,7 @@ class StepRuntime:
         task.add_done_callback(self._clearing.discard)
 
     async def _drop(self, laying_out: "asyncio.Task[PreparedStep]") -> None:
-        self._clear_later(await laying_out)
+        self._abandon(await laying_out)
 
     def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
         """Give a step that cannot be started, with the reason."""
@@ -266,7 +266,6 @@ class StepRuntime:
 
         `execute` or `discard` must follow.
         """
-
         made: list[PreparedStep] = []
 
         def prepare() -> ActionSpec:
@@ -284,16 +283,23 @@ class StepRuntime:
             return StartedStep(prepared, None, str(error)) if prepared else self.refuse(plan, index, run, str(error))
         except BaseException:
             if prepared := made[0] if made else laid_out:
-                self._clear_later(prepared)
+                self._abandon(prepared)
             raise
         return StartedStep(made[0], execution)
 
     async def execute(
-        self, started: StartedStep, log: StepLog, stopper: Stopper | None = None, host: Host | None = None
+        self,
+        started: StartedStep,
+        log: StepLog,
+        stopper: Stopper | None = None,
+        host: Host | None = None,
+        *,
+        is_cleared: bool = True,
     ) -> StepResult:
         """Let a started step run to its end, and clear it away. What the action does is never an exception.
 
-        `host` answers what the action asks; without one its requests are output like any other.
+        `host` answers what the action asks; without one its requests are output like any other. Without `is_cleared`
+        the caller clears it away, by `clear`.
         """
         prepared = started.prepared
         step = prepared.plan.steps[prepared.index]
@@ -307,7 +313,9 @@ class StepRuntime:
                 return StepResult(Status.FAILED, None, problem)
             return await self._execute(started.execution, prepared, log, stopper, host)
         finally:
-            self._clear_later(prepared)
+            self._give_number_back(prepared)
+            if is_cleared:
+                self._clear_later(prepared)
 
     def execution_of(self, run_id: str) -> Execution | None:
         """Give what executes for a run just now, if anything does."""
@@ -322,7 +330,7 @@ class StepRuntime:
     async def _discard(self, starting: "asyncio.Task[StartedStep]") -> None:
         started = await starting
         await end_now(started.execution)
-        self._clear_later(started.prepared)
+        self._abandon(started.prepared)
 
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone, and remove the one that they were in, also from memory."""
@@ -332,16 +340,29 @@ class StepRuntime:
             with suppress(OSError):  # it holds something else
                 folder.rmdir()
 
+    def clear(self, started: StartedStep) -> None:
+        """Clear away what is left of a step that was executed. Blocks; called in threads."""
+        if started.prepared.action is not None:
+            self._clear(started.prepared)
+
+    def _give_number_back(self, prepared: PreparedStep) -> None:
+        if prepared.action is not None:
+            step = prepared.plan.steps[prepared.index]
+            self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
+
     def _clear(self, prepared: PreparedStep) -> None:
         clear(prepared.folder)
         self._environments.release(prepared.plan.rendered)
         for attached in prepared.attached:
             attached.release()
 
+    def _abandon(self, prepared: PreparedStep) -> None:
+        """Clear away a step that is not executed."""
+        self._give_number_back(prepared)
+        self._clear_later(prepared)
+
     def _clear_later(self, prepared: PreparedStep) -> None:
         if prepared.action is not None:
-            step = prepared.plan.steps[prepared.index]
-            self._numbers.give_back(action_of(prepared.plan, step), prepared.run.thread_number)
             task = asyncio.ensure_future(self._clear_soon(prepared))
             self._clearing.add(task)
             task.add_done_callback(self._clearing.discard)

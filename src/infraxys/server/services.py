@@ -214,9 +214,7 @@ class Services:
             heartbeats,
             lost_ownership=lambda: asyncio.run_coroutine_threadsafe(self._end_all(), loop).result(),
         )
-        self.runs = Runs(
-            self.database, self.catalog, self.engine, execution, watchers, slots=settings.slots
-        )
+        self.runs = Runs(self.database, self.catalog, self.engine, execution, watchers, slots=settings.slots)
         self.lists = AttributeLists(runtime, execution)
         self.caches.start(lambda project_id: project_id not in self.access.policy.parents)
 

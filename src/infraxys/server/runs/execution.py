@@ -74,6 +74,7 @@ class ActiveRun:
     log_end: LogEnd | None = None
     ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
     laid_out: "asyncio.Task[PreparedStep] | None" = None  # the files of the step behind the one that executes
+    left: StartedStep | None = None  # the last step, to be cleared away
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
     host: RunHost | None = None  # who answers what its actions ask
     clock: SteadyClock = field(default_factory=SteadyClock)  # so that its times are as far apart as they were
@@ -105,7 +106,7 @@ class RunExecution:
         self._requests = requests
         self._active: dict[str, ActiveRun] = {}
         self._inputs = Inputs()
-        self._ended: set[str] = set()  # ended before the engine asked for it
+        self._ended: dict[str, StartedStep | None] = {}  # ended before the engine asked for it, with what is left
 
     # -- before and while a run executes --
 
@@ -306,19 +307,27 @@ class RunExecution:
 
     def _finish_early(self, run_id: str, outcomes: list[StepOutcome]) -> None:
         """Answer whoever waits before the engine has put the step on record; what fails here, `finish` does again."""
+        active = self._active.get(run_id)
         try:
-            self.finish(run_id, outcomes)
+            self._end(active, run_id, outcomes)
         except DatabaseUnavailable:
             log.warning("run_not_ended_yet run_id=%s", run_id)
         else:
-            self._ended.add(run_id)
+            self._ended[run_id] = active.left if active else None
 
     def finish(self, run_id: str, outcomes: list[StepOutcome]) -> None:
-        """Record the end of a run and tell who waits. Does nothing for a run that has ended."""
+        """Record the end of a run, tell who waits, and clear away what is left of it."""
         if run_id in self._ended:
-            self._ended.discard(run_id)
-            return
-        active = self._active.get(run_id)
+            left = self._ended.pop(run_id)
+        else:
+            active = self._active.get(run_id)
+            self._end(active, run_id, outcomes)
+            left = active.left if active else None
+        if left is not None:
+            self._runtime.clear(left)
+
+    def _end(self, active: ActiveRun | None, run_id: str, outcomes: list[StepOutcome]) -> None:
+        """Record the end of a run and tell who waits. Does nothing for a run that has ended."""
         now = active.clock.now() if active else utc_now()
         status = outcomes[-1].status if outcomes else Status.CANCELLED
         last = len(outcomes) - 1
@@ -413,7 +422,9 @@ class RunExecution:
             started = await (active.ahead or self._start(active, index))
             active.ahead = None
             self._lay_out_next(active, started)
-            result = await self._runtime.execute(started, active.writer, active.stopper, host)
+            is_last = index == len(active.plan.steps) - 1
+            active.left = started if is_last else None
+            result = await self._runtime.execute(started, active.writer, active.stopper, host, is_cleared=not is_last)
             if host is not None:
                 await host.end_step()
         except Exception:  # whatever it is, the run has to end, and the log of the server says why

@@ -88,7 +88,7 @@ class Repeated:
 class Runs:
     """Accepts runs, gives their records and ends them."""
 
-    def __init__(  # noqa: PLR0913 - it brings these parts together
+    def __init__(
         self,
         database: Database,
         catalog: Catalog,
@@ -139,7 +139,7 @@ class Runs:
         self.watchers.forget(run_id, ended)
         self.execution.forget(run_id)
 
-    def _accept(  # noqa: PLR0913 - what a thread is given
+    def _accept(
         self,
         record: RunRecord,
         key: IdempotencyKey | None,
@@ -293,7 +293,7 @@ def kept_steps(record: RunRecord, from_step: str | None) -> tuple[RunRecord, ...
 
 
 def new_record(target: Target, plan: Plan, submission: Submission, kept: Sequence[RunRecord]) -> RunRecord:
-    """Make the record of a run that is about to be accepted, with its steps; the first of them may have ended before."""
+    """Make the record of a run and its steps. `kept` are the first of them, if they ended well in an earlier run."""
     run = new_run(target, plan, submission)
     steps = new_steps(run["id"], plan)
     for step, finished in zip(steps, kept, strict=False):
