@@ -5,11 +5,12 @@ import logging
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from infraxys.engine.attachments import Attached, Attachment, notes, settle
 from infraxys.engine.backends.base import ActionSpec, Backend, Execution, Exit, Limits, Mount, StartFailed
@@ -131,6 +132,43 @@ class Numbers:
                 del self._taken[name]
 
 
+class Making:
+    """Lays out a step when the backend has room for it, and says what became of it."""
+
+    def __init__(
+        self, runtime: "StepRuntime", plan: Plan, index: int, run: RunContext, laid_out: PreparedStep | None = None
+    ) -> None:
+        self._runtime, self._plan, self._index, self._run = runtime, plan, index, run
+        self._prepared = laid_out
+
+    def __call__(self) -> ActionSpec:
+        """Put the step's files on disk and give the action. In a thread. Raises StartFailed."""
+        self._prepared = self._runtime.prepare_step(self._plan, self._index, self._run, self._prepared)
+        if self._prepared.action is None:
+            raise StartFailed(self._prepared.problem)
+        return self._prepared.action
+
+    async def started(self, starting: Awaitable[Execution]) -> StartedStep:
+        """Wait for the execution."""
+        try:
+            execution = await starting
+        except StartFailed as error:
+            return self.failed(str(error))
+        except BaseException:
+            if self._prepared is not None:
+                self._runtime.abandon(self._prepared)
+            raise
+        if self._prepared is None:
+            raise RuntimeError("the backend has started what it did not make")
+        return StartedStep(self._prepared, execution)
+
+    def failed(self, problem: str) -> StartedStep:
+        """Give a step that could not be started."""
+        if self._prepared is None:
+            return self._runtime.refuse(self._plan, self._index, self._run, problem)
+        return StartedStep(self._prepared, None, problem)
+
+
 def action_of(plan: Plan, step: PlannedStep) -> tuple[str, ...]:
     """Give what names an action, whichever run executes it."""
     return str(plan.branch_path), step.directory, step.filename
@@ -223,6 +261,12 @@ class StepRuntime:
             return PreparedStep(plan, index, run, folder, None, reason(error))
         return PreparedStep(plan, index, run, folder, action, refused=refused)
 
+    def prepare_step(
+        self, plan: Plan, index: int, run: RunContext, laid_out: PreparedStep | None = None
+    ) -> PreparedStep:
+        """Put on disk all that step `index` of a plan sees, unless it is `laid_out`. Blocks; called in threads."""
+        return self._attach(laid_out or self.lay_out(plan, index, run))
+
     def _attach(self, prepared: PreparedStep) -> PreparedStep:
         """Give a step the folders that stay, as they are when it starts. Blocks; called in threads."""
         if prepared.action is None or not self._attachments:
@@ -254,7 +298,7 @@ class StepRuntime:
         task.add_done_callback(self._clearing.discard)
 
     async def _drop(self, laying_out: "asyncio.Task[PreparedStep]") -> None:
-        self._abandon(await laying_out)
+        self.abandon(await laying_out)
 
     def refuse(self, plan: Plan, index: int, run: RunContext, problem: str) -> StartedStep:
         """Give a step that cannot be started, with the reason."""
@@ -266,26 +310,24 @@ class StepRuntime:
 
         `execute` or `discard` must follow.
         """
-        made: list[PreparedStep] = []
-
-        def prepare() -> ActionSpec:
-            prepared = self._attach(laid_out or self.lay_out(plan, index, run))
-            made.append(prepared)
-            if prepared.action is None:
-                raise StartFailed(prepared.problem)
-            return prepared.action
-
+        making = Making(self, plan, index, run, laid_out)
         try:
             backend = self._images.backend if plan.steps[index].image else self._backend
-            execution = await backend.start(prepare, is_held=True)
         except StartFailed as error:
-            prepared = made[0] if made else laid_out
-            return StartedStep(prepared, None, str(error)) if prepared else self.refuse(plan, index, run, str(error))
-        except BaseException:
-            if prepared := made[0] if made else laid_out:
-                self._abandon(prepared)
-            raise
-        return StartedStep(made[0], execution)
+            return making.failed(str(error))
+        return await making.started(backend.start(making, is_held=True))
+
+    def start_here(self, plan: Plan, index: int, run: RunContext) -> Coroutine[Any, Any, StartedStep] | None:
+        """Start a step, held, in this thread, which has to live as long as the step.
+
+        Gives what `start` gives, to be awaited once on the event loop. None where it could not be done at once.
+        """
+        step = plan.steps[index]
+        if step.image or not self._exported.keys() >= set(step.modules):
+            return None
+        making = Making(self, plan, index, run)
+        starting = self._backend.start_here(making)
+        return None if starting is None else making.started(starting)
 
     async def execute(
         self,
@@ -321,16 +363,16 @@ class StepRuntime:
         """Give what executes for a run just now, if anything does."""
         return self._executions.get(run_id)
 
-    def discard(self, starting: "asyncio.Task[StartedStep]") -> None:
+    def discard(self, starting: Awaitable[StartedStep]) -> None:
         """End a step that is not to run after all."""
         task = asyncio.ensure_future(self._discard(starting))
         self._clearing.add(task)
         task.add_done_callback(self._clearing.discard)
 
-    async def _discard(self, starting: "asyncio.Task[StartedStep]") -> None:
+    async def _discard(self, starting: Awaitable[StartedStep]) -> None:
         started = await starting
         await end_now(started.execution)
-        self._abandon(started.prepared)
+        self.abandon(started.prepared)
 
     async def close(self) -> None:
         """Wait until the folders of finished steps are gone, and remove the one that they were in, also from memory."""
@@ -356,7 +398,7 @@ class StepRuntime:
         for attached in prepared.attached:
             attached.release()
 
-    def _abandon(self, prepared: PreparedStep) -> None:
+    def abandon(self, prepared: PreparedStep) -> None:
         """Clear away a step that is not executed."""
         self._give_number_back(prepared)
         self._clear_later(prepared)

@@ -6,10 +6,10 @@ nothing behind: when `wait` has returned, every process of the action is gone.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Stream = Literal["stdout", "stderr"]
 PullPolicy = Literal["always", "missing", "never"]
@@ -173,6 +173,13 @@ class Backend(Protocol):
 
         With `is_held` everything is prepared and nothing of it runs before `let_begin`. Raises StartFailed, and what
         making it raises.
+        """
+
+    def start_here(self, make: Callable[[], ActionSpec]) -> Coroutine[Any, Any, Execution] | None:
+        """Start an action, held, in this thread, which has to live as long as the action.
+
+        Gives what is to be awaited once, on the event loop, for its execution; it raises as `start` does. None, and
+        `make` was not called, where this backend cannot, or has no room just now.
         """
 
     async def close(self) -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,15 @@ HINTS = {  # what is said: how to mend it
 }
 NICENESS = 5
 SPAWNERS = 8  # threads that start sandboxes; what an action is made from may take one of them for long
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A launcher that was started, and our ends of its pipes."""
+
+    process: Process
+    ends: Ends
+    has_own_network: bool
 
 
 class BubblewrapBackend:
@@ -158,15 +169,26 @@ class BubblewrapBackend:
             starting.add_done_callback(self._end_unwanted)
             raise
 
-    async def _start(self, action: Startable, slot: int, *, is_held: bool) -> SandboxExecution:
-        facts, program = self._facts, self._filter
-        if facts is None or program is None:
-            self._give_slot(slot)
-            raise StartFailed("the sandbox is not prepared, or was closed")
+    def start_here(self, make: Callable[[], ActionSpec]) -> Coroutine[Any, Any, SandboxExecution] | None:
+        """Start an action, held, in this thread, if a slot is free."""
         try:
-            loop = asyncio.get_running_loop()
-            spawned = loop.run_in_executor(self._spawning, self._make_and_spawn, facts, program, action, slot)
-            process, ends, has_own = await spawned
+            slot = self._free.popleft()
+        except IndexError:
+            return None
+        spawned: Future[Spawned] = Future()
+        try:
+            spawned.set_result(self._make_and_spawn(make, slot))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            spawned.set_exception(error)
+        return self._adopt(spawned, slot, is_held=True)
+
+    async def _start(self, action: Startable, slot: int, *, is_held: bool) -> SandboxExecution:
+        return await self._adopt(self._spawning.submit(self._make_and_spawn, action, slot), slot, is_held=is_held)
+
+    async def _adopt(self, spawning: "Future[Spawned]", slot: int, *, is_held: bool) -> SandboxExecution:
+        """Give the execution of what was spawned in a thread. Raises StartFailed, and what making the action raises."""
+        try:
+            spawned = spawning.result() if spawning.done() else await asyncio.wrap_future(spawning)
         except BaseException as error:
             self._give_slot(slot)
             if isinstance(error, OSError):
@@ -174,10 +196,11 @@ class BubblewrapBackend:
             if isinstance(error, ValueError):
                 raise StartFailed(str(error)) from error
             raise
-        held = is_held or has_own
-        execution = SandboxExecution(process, ends, self._groups[slot], self._ended, str(self.work), is_held=held)
+        held = is_held or spawned.has_own_network
+        group, hidden = self._groups[slot], str(self.work)
+        execution = SandboxExecution(spawned.process, spawned.ends, group, self._ended, hidden, is_held=held)
         self._running[execution] = slot
-        if has_own:
+        if spawned.has_own_network:
             await self._connect(execution)
             if not is_held:
                 execution.let_begin()
@@ -201,13 +224,14 @@ class BubblewrapBackend:
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
 
-    def _make_and_spawn(
-        self, facts: HostFacts, program: FilterFile, startable: Startable, slot: int
-    ) -> tuple[Process, Ends, bool]:
-        """Make an action and start its launcher, in one thread; tells whether it is to get a network of its own."""
+    def _make_and_spawn(self, startable: Startable, slot: int) -> Spawned:
+        """Make an action and start its launcher, in one thread. Raises OSError, ValueError and StartFailed."""
+        facts, program = self._facts, self._filter
+        if facts is None or program is None:
+            raise StartFailed("the sandbox is not prepared, or was closed")
         action = startable if isinstance(startable, ActionSpec) else startable()
         process, ends = self._spawn(facts, program, action, slot)
-        return process, ends, action.network and action.is_loopback_refused
+        return Spawned(process, ends, has_own_network=action.network and action.is_loopback_refused)
 
     def _spawn(self, facts: HostFacts, program: FilterFile, action: ActionSpec, slot: int) -> tuple[Process, Ends]:
         """Start the launcher, in a thread. Raises OSError and ValueError."""
@@ -260,7 +284,7 @@ class BubblewrapBackend:
         self._give_slot(self._running.pop(execution))
 
     async def _take_slot(self) -> int:
-        if self._free:
+        with suppress(IndexError):  # none is free; another thread may be faster, so it is not asked before
             return self._free.popleft()
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)

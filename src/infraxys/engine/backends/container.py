@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,10 @@ class ContainerBackend:
         execution = ContainerExecution(api, order, self._ended, str(self.work), is_held=is_held)
         self._running[execution] = number
         return execution
+
+    def start_here(self, make: Callable[[], ActionSpec]) -> None:  # noqa: ARG002 - the protocol has it
+        """Start nothing here."""
+        return
 
     def _ended(self, execution: RemoteExecution) -> None:
         self._running.pop(execution, None)

@@ -12,7 +12,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from infraxys.engine.backends.base import ActionSpec, Chunk, Exit, Startable, StartFailed, Stream, made
 
@@ -122,6 +122,10 @@ class DummyBackend:
         execution = DummyExecution(action, is_held=is_held)
         self.started.append(execution)
         return execution
+
+    def start_here(self, make: Callable[[], ActionSpec]) -> None:  # noqa: ARG002 - the protocol has it
+        """Start nothing here."""
+        return
 
     def release(self) -> None:
         """Let everything end that blocks."""

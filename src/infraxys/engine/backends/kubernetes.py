@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,6 +80,10 @@ class KubernetesBackend:
         execution = JobExecution(self._api, order, self._running.discard, str(self._work), is_held=is_held)
         self._running.add(execution)
         return execution
+
+    def start_here(self, make: Callable[[], ActionSpec]) -> None:  # noqa: ARG002 - the protocol has it
+        """Start nothing here."""
+        return
 
     async def close(self) -> None:
         """End what still runs and remove everything the backend made."""

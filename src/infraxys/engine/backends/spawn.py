@@ -178,10 +178,10 @@ class FastSpawner:
 
 def strings(texts: Sequence[str]) -> "ctypes.Array[ctypes.c_char_p]":
     """Give texts as C has them: an array that ends with a null. Raises ValueError for a text with a NUL in it."""
-    encoded = [os.fsencode(text) for text in texts]
-    if any(b"\0" in text for text in encoded):
+    encoded = os.fsencode("\0".join(texts)).split(b"\0")
+    if len(encoded) != max(len(texts), 1):
         raise ValueError("a program's argument cannot hold a NUL character")
-    return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
+    return (ctypes.c_char_p * (len(texts) + 1))(*encoded[: len(texts)], None)
 
 
 def check(result: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -72,7 +72,7 @@ class ActiveRun:
     recorded: int = 0  # how many of `ends` are in the database
     begun: int | None = None  # the step whose start went on record together with the run
     log_end: LogEnd | None = None
-    ahead: "asyncio.Task[StartedStep] | None" = None  # the next step, held until its start is on record
+    ahead: Awaitable[StartedStep] | None = None  # the next step, held until its start is on record
     laid_out: "asyncio.Task[PreparedStep] | None" = None  # the files of the step behind the one that executes
     left: StartedStep | None = None  # the last step, to be cleared away
     record: RunRecord | None = None  # as in the database; None for a run that another process had accepted
@@ -120,20 +120,25 @@ class RunExecution:
         active = self._active[record["id"]] = ActiveRun(plan, context, record=record)
         active.host = self._host(active, record)
 
-    def begin(self, run_id: str, *, is_ahead: bool) -> RunRecord:
-        """Give the record of a run that begins as soon as it is on record, since it has a slot. On the event loop.
-
-        `is_ahead`: its first step is started now, and held until then.
-        """
+    def begin(self, run_id: str) -> RunRecord:
+        """Give the record of a run that begins as soon as it is on record, since it has a slot."""
         active = self._active[run_id]
         if active.record is None:
             raise RuntimeError(f"run '{run_id}' was not accepted here")
         index = next((step["position"] for step in active.record["steps"] if Status(step["status"]) not in FINAL), 0)
         active.begun = index
         active.record = as_started(active.record, index, self._executor_id, active.clock.now(), None)
-        if is_ahead:
-            self._start(active, index)
         return active.record
+
+    def start_ahead(self, run_id: str) -> None:
+        """Start the first step of a run, held, before the run is on record. In the thread of the run."""
+        active = self._active[run_id]
+        index, plan = active.begun or 0, active.plan
+        step = plan.steps[index]
+        if step.is_quick or self._variables.has_none(variables_place(plan), step.container_id):
+            active.ahead = self._runtime.start_here(plan, index, active.context)
+        if active.ahead is None:
+            self._watchers.loop.call_soon_threadsafe(self._start, active, index)
 
     def take_back(self, run_id: str) -> None:
         """Let a run wait again whose start is on record and that the engine could not take. In a thread."""
@@ -210,8 +215,7 @@ class RunExecution:
 
     async def with_variables(self, plan: Plan, step: PlannedStep, context: RunContext, stopper: Stopper) -> RunContext:
         """Give what a step gets its variables, of this moment. Raises CannotResolve and DatabaseUnavailable."""
-        place = Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
-        rows = await self._variables.find(place, step.container_id)
+        rows = await self._variables.find(variables_place(plan), step.container_id)
         if not rows:
             return context
         variables = await stoppable(stopper, self._variables.open(rows))
@@ -375,8 +379,8 @@ class RunExecution:
 
     def _start(self, active: ActiveRun, index: int) -> "asyncio.Task[StartedStep]":
         """Start a step, held."""
-        active.ahead = self._watchers.loop.create_task(self._start_with_variables(active, index))
-        return active.ahead
+        task = active.ahead = self._watchers.loop.create_task(self._start_with_variables(active, index))
+        return task
 
     async def _start_with_variables(self, active: ActiveRun, index: int) -> StartedStep:
         """Start a step, held, with the variables of this moment."""
@@ -497,6 +501,11 @@ class RunExecution:
             masker=Masker([token]),
             project_name=self._starters.project_name(record),
         )
+
+
+def variables_place(plan: Plan) -> Place:
+    """Give where the variables of a plan's steps are looked for."""
+    return Place(str(plan.branch_path.module), plan.branch_path.branch, plan.environment_id)
 
 
 async def stoppable(stopper: Stopper, work: Coroutine[Any, Any, T]) -> T:

@@ -118,7 +118,7 @@ class Runs:
         self.execution.accept(record, plan, self.execution.context(record, submission.subject))
         has_slot = self._engine.reserve(run_id)
         if has_slot:
-            record = self.execution.begin(run_id, is_ahead=submission.key is None)
+            record = self.execution.begin(run_id)
         ended = self.watchers.end_of(run_id)
         accepting: asyncio.Future[Existing | None] = asyncio.get_running_loop().create_future()
         self._threads.submit(self._accept, record, submission.key, current(), accepting, has_slot=has_slot)
@@ -151,6 +151,8 @@ class Runs:
         """Record a run and tell so; then execute it, or let it wait. In a thread."""
         run_id: str = record["id"]
         try:
+            if has_slot and key is None:  # with a key it may turn out to be known
+                self.execution.start_ahead(run_id)
             existing = self._database.write_now(
                 lambda connection: repository.insert_run(connection, record, key, origin)
             )

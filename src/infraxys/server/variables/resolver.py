@@ -38,15 +38,20 @@ class VariableResolver:
 
     async def find(self, place: Place, container_id: str) -> list[Row]:
         """Find the variables of a step in a container, for `open`."""
-        access_version, version = await self._database.alookup(repository.versions)
-        book = self._book
-        if book.version == version:
-            if book.is_empty:
-                return []
-            policy = self._access.policy
-            if policy.version == access_version and not book.resolve(policy, place, container_id):
-                return []
+        if self._is_without(await self._database.alookup(repository.versions), place, container_id):
+            return []
         return await self._database.aread(lambda connection: self._rows(connection, place, container_id))
+
+    def has_none(self, place: Place, container_id: str) -> bool:
+        """Whether a step in a container gets none, as far as is known without reading them. Blocks; in threads."""
+        return self._is_without(self._database.read_now(repository.versions), place, container_id)
+
+    def _is_without(self, versions: tuple[int, int], place: Place, container_id: str) -> bool:
+        access_version, version = versions
+        book, policy = self._book, self._access.policy
+        if book.version != version:
+            return False
+        return book.is_empty or (policy.version == access_version and not book.resolve(policy, place, container_id))
 
     async def open(self, rows: list[Row]) -> tuple[RunVariable, ...]:
         """Give the variables with their values. Raises CannotResolve."""
