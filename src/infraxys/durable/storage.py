@@ -173,9 +173,13 @@ def configuration(url: str, executor_id: str) -> DBOSConfig:
 def keep_statements(database: Any) -> None:
     """Let DBOS's database on SQLite compile its inserts once, as it does by itself on PostgreSQL.
 
-    Putting them together for each run costs more than all else that it does for one. DBOS has no public way to say
-    this; a version that works differently is left alone.
+    Putting them together for each run costs more than all else that it does for one. The same goes for its expression
+    for the time. DBOS has no public way to say this; a version that works differently is left alone.
     """
+    make_now = getattr(database, "_now_ms_sql", None)
+    if make_now is not None:
+        now = make_now()
+        database._now_ms_sql = lambda: now  # noqa: SLF001 - see above
     engine, ordinary = getattr(database, "engine", None), getattr(database, "_execute_prepared", None)
     if ordinary is None or not isinstance(engine, sa.Engine) or engine.dialect.name != "sqlite":
         return

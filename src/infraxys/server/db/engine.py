@@ -28,7 +28,10 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - reads as a state
 
 @dataclass(eq=False, slots=True)
 class PendingWrite:
-    """A function that waits for its transaction, in the context of who asked for it. `None` as result: its turn."""
+    """A function that waits for its transaction, in the context of who asked for it.
+
+    `done` gives whether its turn has come, else others have run it.
+    """
 
     work: Work[Any]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
@@ -44,34 +47,41 @@ class WriteLine:
     """Who writes SQLite: one thread at a time, for all that wait when its turn comes, in one transaction.
 
     A transaction costs more than what is in it, since the disk has to confirm its end (docs/decisions/0006). When one
-    of several functions raises, all are rolled back and run again one by one, so that each has its own outcome.
+    of several functions raises, all are rolled back and run again one by one, so that each has its own outcome. The
+    connection is kept: to get one from the pool and to give it back takes as long as a statement.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._waiting: deque[PendingWrite] = deque()
         self._is_writing = False
 
     def write(self, work: Work[T]) -> T:
         """Run a function in a transaction, in this thread or, together with others, in the thread of one of them."""
-        write = PendingWrite(work)
         with self._lock:
-            has_turn = not self._is_writing
+            pending = PendingWrite(work) if self._is_writing else None
             self._is_writing = True
-            if not has_turn:
-                self._waiting.append(write)
-        if has_turn or write.done.result():
-            self._lead(write)
-        result: T = write.result
+            if pending is not None:
+                self._waiting.append(pending)
+        if pending is None or pending.done.result():
+            return self._lead(work)
+        result: T = pending.result
         return result
 
-    def _lead(self, first: PendingWrite) -> None:
+    def close(self) -> None:
+        """Give the connection back. Nobody may write any more."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _lead(self, work: Work[T]) -> T:
         """Write one's own and what waits, then give the turn on."""
         with self._lock:
             others = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
         try:
-            self._write_together(first, others)
+            return self._write_together(work, others)
         finally:
             with self._lock:
                 following = self._waiting.popleft() if self._waiting else None
@@ -79,30 +89,46 @@ class WriteLine:
             if following is not None:
                 following.done.set_result(True)
 
-    def _write_together(self, first: PendingWrite, others: Sequence[PendingWrite]) -> None:
+    def _write_together(self, work: Work[T], others: Sequence[PendingWrite]) -> T:
         if others:
+
+            def write_all(connection: Connection) -> T:
+                result = work(connection)
+                for other in others:
+                    other.run(connection)
+                return result
+
             try:
-                with self._engine.begin() as connection:
-                    for write in (first, *others):
-                        write.run(connection)
+                result = self._transact(write_all)
             except BaseException:  # noqa: BLE001 - whatever it is, it is raised again to the one whose it is
-                for write in others:
-                    self._write_alone(write)
+                for other in others:
+                    self._write_alone(other)
             else:
-                for write in others:
-                    write.done.set_result(False)
-                return
-        with self._engine.begin() as connection:
-            first.run(connection)
+                for other in others:
+                    other.done.set_result(False)
+                return result
+        return self._transact(work)
 
     def _write_alone(self, write: PendingWrite) -> None:
         try:
-            with self._engine.begin() as connection:
-                write.run(connection)
+            self._transact(write.run)
         except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits for it
             write.done.set_exception(error)
         else:
             write.done.set_result(False)
+
+    def _transact(self, work: Work[T]) -> T:
+        """Run a function in a transaction of the connection that is kept; one with which anything failed is not."""
+        connection = self._connection or self._engine.connect()
+        self._connection = None
+        try:
+            with connection.begin():
+                result = work(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return result
 
 
 class Database:
@@ -179,6 +205,8 @@ class Database:
         """Finish what was asked for and close everything."""
         self._writers.shutdown()
         self._readers.shutdown()
+        if self._line is not None:
+            self._line.close()
         self._reader_engine.dispose()
         self._writer_engine.dispose()
 
