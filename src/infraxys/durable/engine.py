@@ -15,8 +15,9 @@ from dbos import error as dbos_error
 
 from infraxys.durable import workflow
 from infraxys.durable.host import RunHost, StepOutcome
+from infraxys.durable.kept import keep_statements
 from infraxys.durable.line import Abandoned, Line
-from infraxys.durable.storage import configuration, keep_statements, route_logging
+from infraxys.durable.storage import configuration, route_logging
 from infraxys.engine.status import Status
 
 QUEUE = "infraxys.runs"

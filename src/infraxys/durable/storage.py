@@ -5,7 +5,6 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -168,49 +167,6 @@ def configuration(url: str, executor_id: str) -> DBOSConfig:
     else:
         raise ValueError(f"the engine's database must be SQLite or PostgreSQL, not '{parsed.get_backend_name()}'")
     return config
-
-
-def keep_statements(database: Any) -> None:
-    """Let DBOS's database on SQLite compile its inserts once, as it does by itself on PostgreSQL.
-
-    Putting them together for each run costs more than all else that it does for one. The same goes for its expression
-    for the time. DBOS has no public way to say this; a version that works differently is left alone.
-    """
-    make_now = getattr(database, "_now_ms_sql", None)
-    if make_now is not None:
-        now = make_now()
-        database._now_ms_sql = lambda: now  # noqa: SLF001 - see above
-    engine, ordinary = getattr(database, "engine", None), getattr(database, "_execute_prepared", None)
-    if ordinary is None or not isinstance(engine, sa.Engine) or engine.dialect.name != "sqlite":
-        return
-    schemas = engine.get_execution_options().get("schema_translate_map")
-    dialect = engine.dialect
-    known: dict[tuple[str, tuple[str, ...]], tuple[str, list[tuple[str, Any, Any]]]] = {}
-
-    def execute(
-        connection: Any, name: str, values: dict[str, Any], build: Callable[[], Any], *, insert_columns: bool = True
-    ) -> Any:
-        if not isinstance(connection, sa.Connection) or connection.dialect is not dialect:
-            return ordinary(connection, name, values, build, insert_columns=insert_columns)
-        key = (name, tuple(values))
-        prepared = known.get(key)
-        if prepared is None:
-            compiled = build().compile(
-                dialect=dialect,
-                column_keys=list(values) if insert_columns else None,
-                schema_translate_map=schemas,
-                render_schema_translate=True,
-            )
-            places = []
-            for place in compiled.positiontup:
-                bind = compiled.binds[place]
-                places.append((place, bind.value, bind.type.dialect_impl(dialect).bind_processor(dialect)))
-            prepared = known[key] = (str(compiled), places)
-        text, places = prepared
-        bound = [(values.get(place, constant), process) for place, constant, process in places]
-        return connection.exec_driver_sql(text, tuple(process(value) if process else value for value, process in bound))
-
-    database._execute_prepared = execute  # noqa: SLF001 - see above
 
 
 def route_logging() -> None:

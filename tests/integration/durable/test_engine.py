@@ -6,6 +6,7 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dbos import DBOS
 
 from factories.durable import plan, release
 from infraxys.durable import engine as engine_module
-from infraxys.durable import storage
+from infraxys.durable import kept
 from infraxys.durable.engine import QUEUE
 
 
@@ -318,12 +319,80 @@ def test_many_runs_are_asked_for_at_once(start_engine, tmp_path):
     assert running.engine.knows([*(f"x{number}" for number in range(1000)), "r"]) == {"r"}
 
 
-def test_inserts_are_compiled_once_and_runs_go_on_without_the_private_part_too(start_engine, tmp_path, monkeypatch):
+def recorded(folder: Path, run_id: str) -> str:
+    """Give what DBOS has on record of a run, without what differs from one run to the next."""
+    own = ("_at", "_ms", "_xid", "_timestamp")
+    with closing(sqlite3.connect(folder / "engine.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        found = [
+            {name: value for name, value in dict(row).items() if not name.endswith(own)}
+            for table in ("workflow_status", "workflow_input", "workflow_output", "operation_outputs")
+            for row in connection.execute(f"SELECT * FROM {table} WHERE workflow_uuid = ?", [run_id])
+        ]
+    return json.dumps(found).replace(run_id, "<id>")
+
+
+def execute(running, folder: Path, run_id: str, *steps: str) -> None:
+    assert running.engine.reserve(plan(folder, run_id, *steps))
+    running.engine.execute(run_id)
+
+
+def test_statements_are_compiled_once_and_write_what_dbos_writes(start_engine, tmp_path, monkeypatch):
+    """Guards the use of private parts of DBOS, and that the engine can do without."""
     running = start_engine()
-    assert running.engine._dbos._sys_db._execute_prepared.__module__ == storage.__name__
+    assert running.engine._dbos._sys_db._execute_prepared.__module__ == kept.__name__
+    execute(running, tmp_path, "ours-1", "ok", "ok")
+    execute(running, tmp_path, "ours-2", "ok", "fail")
     running.engine.stop(0)
     monkeypatch.setattr(engine_module, "keep_statements", lambda _: None)
     running = start_engine()
-    assert running.engine._dbos._sys_db._execute_prepared.__module__ != storage.__name__
-    running.engine.submit(plan(tmp_path, "a", "ok"))
-    running.events.wait("finished", 1)
+    assert running.engine._dbos._sys_db._execute_prepared.__module__ != kept.__name__
+    execute(running, tmp_path, "theirs-1", "ok", "ok")
+    execute(running, tmp_path, "theirs-2", "ok", "fail")
+    assert '"SUCCESS"' in recorded(tmp_path, "ours-1")
+    assert recorded(tmp_path, "ours-1") == recorded(tmp_path, "theirs-1")
+    assert recorded(tmp_path, "ours-2") == recorded(tmp_path, "theirs-2") != recorded(tmp_path, "ours-1")
+
+
+def test_an_outcome_is_written_by_who_owns_the_workflow_only(start_engine, tmp_path):
+    running = start_engine()
+    execute(running, tmp_path, "r", "ok")
+    database = running.engine._dbos._sys_db
+    before = recorded(tmp_path, "r")
+    assert not database.update_workflow_outcome("r", "ERROR", error="late")
+    assert not database.update_workflow_outcome("unknown", "SUCCESS", output="x")
+    assert recorded(tmp_path, "r") == before
+    assert rows(tmp_path, "SELECT count(*) FROM workflow_output") == [(1,)]
+
+
+def test_a_run_with_a_slot_is_executed_to_its_end_in_the_thread_of_the_caller(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    execute(running, tmp_path, "r", "ok", "ok")
+    assert [event["run"] for event in running.events.of("finished")] == ["r"]
+    assert rows(tmp_path, "SELECT status FROM workflow_status WHERE workflow_uuid = 'r'") == [("SUCCESS",)]
+    assert running.engine.reserve("next")
+
+
+def test_a_run_that_is_known_is_not_executed_again(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    execute(running, tmp_path, "r", "ok")
+    assert running.engine.reserve("r")
+    running.engine.execute("r")
+    assert len(running.events.of("started")) == 1
+    assert running.engine.reserve("next")
+
+
+def test_a_run_that_the_engine_cannot_record_is_not_executed_and_its_slot_is_free_again(
+    start_engine, tmp_path, monkeypatch
+):
+    running = start_engine(slots=1)
+    monkeypatch.setattr(running.engine._dbos._sys_db, "init_workflow", refuse)
+    assert running.engine.reserve(plan(tmp_path, "r", "ok"))
+    with pytest.raises(RuntimeError, match="no room"):
+        running.engine.execute("r")
+    assert running.events.of("started") == []
+    assert running.engine.reserve("next")
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise RuntimeError("no room on the disk")
