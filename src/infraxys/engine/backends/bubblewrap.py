@@ -60,6 +60,7 @@ HINTS = {  # what is said: how to mend it
     "source path": "the account of the sandbox cannot read what it is to show; see who may pass the folders above",
     "seccomp": "the kernel does not accept the system call filter; it needs CONFIG_SECCOMP_FILTER",
 }
+NOT_PREPARED = "the sandbox is not prepared, or was closed"
 NICENESS = 5
 SPAWNERS = 8  # threads that start sandboxes; what an action is made from may take one of them for long
 
@@ -183,6 +184,9 @@ class BubblewrapBackend:
         return self._adopt(spawned, slot, is_held=True)
 
     async def _start(self, action: Startable, slot: int, *, is_held: bool) -> SandboxExecution:
+        if self._filter is None:
+            self._give_slot(slot)
+            raise StartFailed(NOT_PREPARED)
         return await self._adopt(self._spawning.submit(self._make_and_spawn, action, slot), slot, is_held=is_held)
 
     async def _adopt(self, spawning: "Future[Spawned]", slot: int, *, is_held: bool) -> SandboxExecution:
@@ -228,7 +232,7 @@ class BubblewrapBackend:
         """Make an action and start its launcher, in one thread. Raises OSError, ValueError and StartFailed."""
         facts, program = self._facts, self._filter
         if facts is None or program is None:
-            raise StartFailed("the sandbox is not prepared, or was closed")
+            raise StartFailed(NOT_PREPARED)
         action = startable if isinstance(startable, ActionSpec) else startable()
         process, ends = self._spawn(facts, program, action, slot)
         return Spawned(process, ends, has_own_network=action.network and action.is_loopback_refused)

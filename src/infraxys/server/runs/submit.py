@@ -172,9 +172,9 @@ class Runs:
             else:
                 self._engine.submit(run_id)
         except Exception:
-            log.exception("run_not_taken run_id=%s", run_id)
             self.execution.take_back(run_id)
             self._late.add(run_id)  # it is on record, so it has to come to an end
+            log.exception("run_not_taken run_id=%s", run_id)
 
     def _tell(self, accepting: "asyncio.Future[Existing | None]", how: Callable[[Any], None], what: object) -> None:
         """Tell who waits on the event loop."""
