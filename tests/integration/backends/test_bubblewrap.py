@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -237,6 +240,84 @@ def test_closing_ends_what_runs_and_refuses_what_waits() -> None:
         asyncio.run(main(sandbox))
         assert sandbox.left() == []
         assert sandbox.backend._cgroups.leftovers() == []
+
+
+def test_an_action_can_be_started_in_the_thread_that_makes_it(sandbox: Sandbox) -> None:
+    made_by: list[threading.Thread] = []
+
+    def make() -> ActionSpec:
+        made_by.append(threading.current_thread())
+        return sandbox.spec("echo begun")
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            starting = await asyncio.get_running_loop().run_in_executor(pool, sandbox.backend.start_here, make)
+            assert starting is not None
+            assert made_by != [threading.current_thread()]
+            execution = await starting
+            assert await asyncio.wait_for(execution.first_process(), 10) is not None  # set up, and held
+            reading = asyncio.create_task(collect(execution))
+            execution.let_begin()
+            assert await reading == (b"begun\n", b"")
+            assert await execution.wait() == Exit(0)
+
+    asyncio.run(main())
+    assert len(made_by) == 1
+    assert sandbox.left() == []
+
+
+def test_one_that_is_started_in_a_thread_dies_with_it(sandbox: Sandbox) -> None:
+    async def main() -> None:
+        pool = ThreadPoolExecutor(1)
+        make = partial(sandbox.spec, "sleep 60")
+        starting = await asyncio.get_running_loop().run_in_executor(pool, sandbox.backend.start_here, make)
+        assert starting is not None
+        execution = await starting
+        execution.let_begin()
+        assert await execution.first_process() is not None
+        await asyncio.to_thread(pool.shutdown)
+        assert (await asyncio.wait_for(execution.wait(), 10)).code == 137
+
+    asyncio.run(main())
+
+
+def test_nothing_is_made_in_a_thread_when_all_slots_are_taken() -> None:
+    async def main(sandbox: Sandbox) -> None:
+        async with sandbox.running("echo; sleep 60"):
+            assert sandbox.backend.start_here(never) is None
+        assert (await sandbox.ended("true")).exit == Exit(0)
+
+    with prepared_sandbox(slots=1) as sandbox:
+        asyncio.run(main(sandbox))
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (StartFailed("no module"), "no module"),
+        (OSError(28, "No space left on device"), "No space left"),
+        (ValueError("NUL"), "NUL"),
+    ],
+)
+def test_what_cannot_be_made_in_a_thread_is_told_and_gives_its_slot_back(problem: Exception, said: str) -> None:
+    def make() -> ActionSpec:
+        raise problem
+
+    async def main(sandbox: Sandbox) -> None:
+        starting = sandbox.backend.start_here(make)
+        assert starting is not None
+        with pytest.raises(StartFailed, match=said):
+            await starting
+        with pytest.raises(StartFailed, match=said):
+            await sandbox.backend.start(make)
+        assert (await sandbox.ended("true")).exit == Exit(0)
+
+    with prepared_sandbox(slots=1) as sandbox:
+        asyncio.run(main(sandbox))
+
+
+def never() -> ActionSpec:
+    raise AssertionError("it was made although there is no room for it")
 
 
 def test_no_descriptor_is_left_open_by_any_kind_of_end(sandbox: Sandbox) -> None:
