@@ -3,16 +3,18 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infraxys.engine.backends.base import Backend, BackendUnavailable, Image
 from infraxys.engine.backends.bubblewrap import BubblewrapBackend
 from infraxys.engine.backends.container import ContainerBackend
 from infraxys.engine.backends.dummy import DummyBackend
-from infraxys.engine.backends.kubernetes import KubernetesBackend
-from infraxys.engine.backends.kubernetes_access import find_access
 from infraxys.engine.images import ImageRules, Images, complete
 from infraxys.server.data_folder import DataFolder
 from infraxys.server.settings import Settings
+
+if TYPE_CHECKING:  # imported where there is a cluster
+    from infraxys.engine.backends.kubernetes import KubernetesBackend
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +47,14 @@ def make_containers(settings: Settings, folder: DataFolder) -> ContainerBackend:
     )
 
 
-def make_kubernetes(settings: Settings, folder: DataFolder) -> KubernetesBackend:
+def make_kubernetes(settings: Settings, folder: DataFolder) -> "KubernetesBackend":
     """Make the backend for Jobs. Blocks. Raises BackendUnavailable."""
     image = default_image(settings)
     if image is None:
         raise BackendUnavailable("the backend 'kubernetes' needs an image with bash: set default_image")
+    from infraxys.engine.backends.kubernetes import KubernetesBackend  # noqa: PLC0415 - most servers have no cluster
+    from infraxys.engine.backends.kubernetes_access import find_access  # noqa: PLC0415
+
     access = find_access(settings.kubeconfig, settings.kubernetes_namespace)
     return KubernetesBackend(folder.work, access, image=image, helper_image=settings.kubernetes_helper_image)
 

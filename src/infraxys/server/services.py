@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -27,7 +28,6 @@ from infraxys.server.audit.refusals import Refusals
 from infraxys.server.auth import run_tokens, setup
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.authenticate import Authenticator
-from infraxys.server.auth.openid.service import OpenId
 from infraxys.server.auth.places import Place
 from infraxys.server.auth.rate_limits import RateLimits
 from infraxys.server.auth.rights import IncludedContainer
@@ -60,6 +60,9 @@ from infraxys.server.variables.service import VariableService
 from infraxys.server.variables.vault import Vault
 from infraxys.spec.identity import BranchPath
 
+if TYPE_CHECKING:  # imported where there is a provider
+    from infraxys.server.auth.openid.service import OpenId
+
 
 class Services:
     """What the endpoints use. `start` on the event loop before the first request, `stop` after the last."""
@@ -67,7 +70,7 @@ class Services:
     authenticator: Authenticator
     access: AccessControl
     accounts: Accounts
-    openid: OpenId | None
+    openid: "OpenId | None"
     catalog: Catalog
     modules: Modules
     instances: Instances
@@ -147,11 +150,13 @@ class Services:
         await asyncio.to_thread(self._reaper.start)
         self._on_ready(self)
 
-    def _make_openid(self) -> OpenId | None:
+    def _make_openid(self) -> "OpenId | None":
         """Make sign-in by the OpenID provider, where one is set. Raises OSError when a file of it cannot be read."""
         settings = self.settings
         if settings.oidc_issuer is None or settings.mode == "developer":
             return None
+        from infraxys.server.auth.openid.service import OpenId  # noqa: PLC0415 - most servers never need it
+
         public_url = settings.public_url or f"https://localhost:{settings.port}"
         key = self.folder.keys / "openid.key"
         return OpenId(settings, settings.oidc_issuer, self.database, key, public_url.rstrip("/"))

@@ -1,7 +1,7 @@
 """Signing in with the OpenID provider, in the browser; and how a client of the API can sign in at all."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.engine import Connection
@@ -11,11 +11,13 @@ from infraxys.server.accounts import schemas
 from infraxys.server.accounts.endpoints import accounts_of, agent_of
 from infraxys.server.auth import sessions
 from infraxys.server.auth.authenticate import address_of
-from infraxys.server.auth.openid.browser import SIGN_IN_SECONDS, cookie_name
-from infraxys.server.auth.openid.service import OpenId
+from infraxys.server.auth.openid.cookies import SIGN_IN_SECONDS, cookie_name
 from infraxys.server.auth.permissions import Public
 from infraxys.server.errors import NotFound, responses
 from infraxys.server.paths import API
+
+if TYPE_CHECKING:  # what signs in takes a tenth of a second to import, and most servers never need it
+    from infraxys.server.auth.openid.service import OpenId
 
 router = APIRouter(prefix=API, tags=["accounts"])
 EVERYBODY = [Depends(Public())]
@@ -32,7 +34,7 @@ class NoProvider(NotFound):
         super().__init__("this server has no OpenID provider; an administrator sets one with INFRAXYS_OIDC_ISSUER")
 
 
-def openid_of(request: Request) -> OpenId:
+def openid_of(request: Request) -> "OpenId":
     """Give the service. Raises NoProvider."""
     openid: OpenId | None = request.app.state.services.openid
     if openid is None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from infraxys.kit.clock import utc_now
+from infraxys.server.auth.openid.cookies import SIGN_IN_SECONDS, cookie_name
 from infraxys.server.auth.openid.exchange import Exchange, GrantRefused, Upstream
 from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.provider import Provider, ProviderUnavailable
@@ -23,8 +24,6 @@ from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import openid_used_states
 from infraxys.server.errors import BadRequest, Problem, Unavailable, Unprocessable
 
-SIGN_IN_SECONDS = 600
-COOKIE = "__Host-infraxys-openid-"
 CALLBACK = "/api/v1/login/openid/callback"
 MAX_NEXT, MAX_CODE = 1000, 4096
 _PURPOSE = "sign-in"
@@ -65,11 +64,6 @@ def check_next(path: str) -> str:
     if len(path) > MAX_NEXT or not _OWN_PATH.match(path):
         raise UnsafeRedirect("next: only a path on this server, as /runs, is possible")
     return path
-
-
-def cookie_name(state: str) -> str:
-    """Give the name of a sign-in's cookie: each has its own, so that several tabs can sign in."""
-    return COOKIE + hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
 class BrowserSignIn:
