@@ -1,5 +1,6 @@
 """Fixtures that every part may use."""
 
+from factories.examples import choose_examples
 from factories.localhost import know_localhost
 
 # One that uses another comes behind it.
@@ -20,3 +21,4 @@ pytest_plugins = [
 def pytest_configure() -> None:
     """Prepare the process of the tests."""
     know_localhost()
+    choose_examples()

@@ -127,6 +127,8 @@ def test(context: typer.Context) -> None:
     """Run the whole test suite; arguments go to pytest. Example: infraxys test tests/unit -x."""
     checkout("test")
     make_root_real()
+    if not context.args:
+        os.environ.setdefault("INFRAXYS_TEST_THOROUGH", "yes")
     arguments = context.args or ["-n", "2", "--dist", "loadgroup"]
     become(sys.executable, "-m", "pytest", *arguments)
 

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.examples import examples
 from factories.modules import INSTANCE
 from infraxys.cli.terminal import SafeText, plain
 from plugins.server import ROOT, ServerProcess
@@ -40,7 +41,7 @@ def test_d4_only_colours_reach_a_terminal(name: str) -> None:
     assert plain(data.decode()).replace("\t", "").replace("\r\n", "").isprintable()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from([v.encode() for v in EVIL.values()])), max_size=20))
 def test_d4_whatever_bytes_come_nothing_is_obeyed(chunks: list[bytes]) -> None:
     text = SafeText()

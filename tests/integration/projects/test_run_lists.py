@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from factories.access import MODULE, AccessFactory
+from factories.examples import examples
 from factories.runs import add_run
 from infraxys.server.auth.access import AccessControl
 from infraxys.server.auth.subject import Subject
@@ -78,7 +79,7 @@ def pages(database: Database, subject: Subject, limit: int) -> list[dict[str, An
 PLACE = st.sampled_from(["root", "upper", "lower", "other"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     attachments=st.lists(
         st.tuples(PLACE, st.sampled_from(ENVIRONMENTS), st.sampled_from(PATTERNS)),

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from factories.examples import examples
 from infraxys.engine import logs
 from infraxys.engine.logs import (
     FRAME,
@@ -37,7 +38,7 @@ CHUNKS = st.lists(
     ),
     max_size=25,
 )
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -9,9 +9,10 @@ import urllib.parse
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from factories.examples import examples
 from infraxys.engine.masking import MASK, MAX_HELD, MIN_HELD, PIECE, WHOLE, Masker, forms_of, mask_json
 
 SECRET = "p4ss/w0rd+with 'quotes' & \"more\" é"
@@ -134,7 +135,7 @@ def reference(masker: Masker, data: bytes) -> bytes:
 
 
 class TestArrival:
-    @settings(max_examples=300, deadline=None)
+    @examples(300)
     @given(
         secrets=st.lists(words, min_size=1, max_size=3),
         around=st.lists(st.one_of(st.integers(0, 9), st.binary(max_size=30)), min_size=1, max_size=8),
@@ -150,14 +151,14 @@ class TestArrival:
         said = masked(masker, *cut(data, places))
         assert said.replace(MASK, b"") == reference(masker, data)
 
-    @settings(max_examples=150, deadline=None)
+    @examples(150)
     @given(data=st.binary(max_size=400), places=st.lists(st.integers(0, 400), max_size=10))
     def test_output_without_secrets_passes_unchanged_escape_sequences_included(
         self, data: bytes, places: list[int]
     ) -> None:
         assert masked(Masker(["a secret that is not in it"]), *cut(data, places)) == data
 
-    @settings(max_examples=100, deadline=None)
+    @examples(100)
     @given(
         places=st.lists(st.integers(0, 400), max_size=12), noise=st.sampled_from(["\x1b[0m", "\x1b[38;5;1m", "\x1b(B"])
     )
@@ -167,7 +168,7 @@ class TestArrival:
         assert b"horse" not in masked(Masker([secret]), *cut(data, places)).replace(noise.encode(), b"")
         assert MASK in masked(Masker([secret]), *cut(data, places))
 
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     @given(
         secret=st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=10, max_size=90),
         ends=st.lists(st.integers(0, 90), min_size=1, max_size=4),

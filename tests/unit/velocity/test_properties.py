@@ -6,9 +6,10 @@ import json
 import time
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from factories.examples import examples
 from infraxys import velocity
 from infraxys.velocity.parser import parse
 from unit.velocity.fakes import Probe
@@ -51,7 +52,7 @@ def rendered(text: str, *, strict: bool) -> str | None:
     return None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(400, suppress_health_check=[HealthCheck.too_slow])
 @given(TEMPLATES, st.booleans())
 def test_a_template_from_pieces_renders_or_is_refused(text: str, strict: bool) -> None:  # noqa: FBT001 - of hypothesis
     started = time.monotonic()
@@ -65,7 +66,7 @@ def test_what_is_printed_parses_to_what_it_was_printed_from() -> None:
     assert stable > 1000
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(300, suppress_health_check=[HealthCheck.too_slow])
 @given(TEMPLATES)
 def test_any_template_is_stable_when_it_is_printed_and_parsed_again(text: str) -> None:
     is_stable(text)
@@ -84,37 +85,37 @@ def is_stable(text: str) -> bool:
     return True
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=200), st.booleans())
 def test_any_text_renders_or_is_refused(text: str, strict: bool) -> None:  # noqa: FBT001 - of hypothesis
     rendered(text, strict=strict)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(st.characters(exclude_characters="$#"), max_size=300))
 def test_text_without_dollar_and_hash_stays_as_it_is(text: str) -> None:
     assert rendered(text, strict=True) == text
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=300).filter(lambda text: "]]#" not in text and not text.endswith(("]", "]]"))))
 def test_raw_text_stays_as_it_is(text: str) -> None:
     assert rendered(f"#[[{text}]]#", strict=True) == text
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=300))
 def test_a_value_is_never_parsed(value: str) -> None:
     assert velocity.render("$v|${v}|$!v", {"v": value}) == f"{value}|{value}|{value}"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(st.characters(exclude_characters="'"), max_size=100))
 def test_a_single_quoted_string_is_raw(value: str) -> None:
     assert velocity.render(f"#set($v = '{value}')[$v]", {}) == f"[{value}]"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.integers(-(2**70), 2**70), st.integers(-(2**40), 2**40).filter(bool))
 def test_integers_divide_as_in_java(one: int, two: int) -> None:
     text = velocity.render(
@@ -127,7 +128,7 @@ def test_integers_divide_as_in_java(one: int, two: int) -> None:
     assert abs(quotient) == abs(one) // abs(two)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=400))
 def test_lint_never_fails(text: str) -> None:
     lines = text.count("\n") + text.count("\r") + 1
