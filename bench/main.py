@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTEXT = ssl._create_unverified_context()
-SAMPLES, WARM_UP, CLIENTS, EACH = 100, 15, 8, 40
+SAMPLES, WARM_UP, CLIENTS, EACH, ROUNDS = 100, 15, 8, 20, 5
 ENVIRONMENT, WORKFLOW, CONTAINER, INSTANCE, PACKET = "env-1", "wf-1", "con-1", "ins-1", "pac-1"
 BRANCH_PATH = "localhost\\bench\\bench\\main"
 
@@ -134,6 +134,11 @@ def throughput(port: int, path: str, call: Callable[[http.client.HTTPSConnection
     return CLIENTS * EACH / (time.perf_counter() - started)
 
 
+def shares(limit_port: int, port: int, path: str) -> list[tuple[float, float]]:
+    """Give the answers per second of both, in turn, so that what else the machine does hits both."""
+    return [(throughput(limit_port, "/", post), throughput(port, path, product_post)) for _ in range(ROUNDS)]
+
+
 def memory_mb(process: int) -> float:
     """Give the resident memory of a process, with what it shares with others, in MB."""
     text = Path(f"/proc/{process}/status").read_text()
@@ -229,11 +234,11 @@ def measure(folder: Path, processes: list[subprocess.Popen]) -> int:
     )
     base, own = statistics.median(times["limit"]), statistics.median(times["action"])
     print(f"      limit: p50 {base:.1f} ms, action: p50 {own:.1f} ms")
-    limit_rate = throughput(limit_port, "/", post)
-    rate = throughput(port, action, product_post)
+    rates = shares(limit_port, port, action)
+    limit_rate, rate = (statistics.median(side) for side in zip(*rates, strict=True))
     print(f"      limit: {limit_rate:.0f}/s, action: {rate:.0f}/s with {CLIENTS} clients")
     again = second_start()
-    ratio, share = own / base, rate / limit_rate
+    ratio, share = own / base, statistics.median(ours / limit for limit, ours in rates)
     ten_ratio = statistics.median(ten["workflow"]) / statistics.median(ten["limit"])
     results = [
         row("synchronous action, sequential (times the limit, p50)", f"{ratio:.2f}", "≤ 2.0", holds=ratio <= 2.0),
