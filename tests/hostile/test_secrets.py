@@ -212,7 +212,7 @@ for path in ["/proc/self/environ", *glob.glob("/proc/[0-9]*/environ"), *glob.glo
     except OSError:
         pass
 data = b"".join(found)
-print(b"canary-master" in data, b"INFRAXYS_SECRETS_KEY" in data, b"Y2FuYXJ5LW1hc3Rlci" in data)
+print(b"canary-" b"master" in data, b"INFRAXYS_SECRETS_KEY" in data, b"Y2FuYXJ5LW1hc3Rlci" in data)
 print(os.path.exists("DATA/keys"), os.path.exists("DATA/db"))
 """
     code = code.replace("DATA", str(secret_server.data))

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -318,6 +319,38 @@ def test_what_cannot_be_made_in_a_thread_is_told_and_gives_its_slot_back(problem
 
 def never() -> ActionSpec:
     raise AssertionError("it was made although there is no room for it")
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["the launcher", "the first process"])
+def test_e6_what_cannot_be_watched_for_want_of_descriptors_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    opened: list[int] = []
+    ordinary = os.pidfd_open
+
+    def open_handle(process: int, flags: int = 0) -> int:
+        opened.append(process)
+        if len(opened) == refused:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return ordinary(process, flags)
+
+    async def main(sandbox: Sandbox) -> None:
+        before = open_descriptors()
+        monkeypatch.setattr(os, "pidfd_open", open_handle)
+        if refused == 1:
+            with pytest.raises(StartFailed, match="Too many open files"):
+                await sandbox.start("echo began")
+        else:
+            ended = await sandbox.ended("echo began")
+            assert ended.exit == Exit(None, start_error="Too many open files")
+            assert ended.stdout == ""
+        monkeypatch.undo()
+        assert sandbox.left() == []
+        assert open_descriptors() == before
+        assert (await sandbox.ended("echo began")).stdout == "began\n"
+
+    with prepared_sandbox(slots=1) as sandbox:
+        asyncio.run(main(sandbox))
 
 
 def test_no_descriptor_is_left_open_by_any_kind_of_end(sandbox: Sandbox) -> None:

@@ -274,6 +274,7 @@ class BubblewrapBackend:
                 join_files=group.join_files(action.limits) if group else (),
             )
             process = self._spawner.spawn(command, action.environment, (stdin, stdout, stderr), passed)
+            ours.append(watch(process))
             with suppress(OSError):  # what it starts inherits this: the server goes before the actions
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         except BaseException:
@@ -281,8 +282,9 @@ class BubblewrapBackend:
             raise
         finally:
             close_all(theirs)
-        *streams, status, gate = ours
-        return process, Ends(streams[0], streams[1], None if action.is_interactive else streams[2], status, gate)
+        *streams, status, gate, monitor = ours
+        errors = None if action.is_interactive else streams[2]
+        return process, Ends(streams[0], streams[1], errors, status, gate, monitor)
 
     def _ended(self, execution: SandboxExecution) -> None:
         self._give_slot(self._running.pop(execution))
@@ -376,6 +378,16 @@ def kill_sandbox(process: int, work: Path) -> bool:
         finally:
             os.close(handle)
     return False
+
+
+def watch(process: Process) -> int:
+    """Give a handle of a process that was just started; it is ended if there is none. Blocks. Raises OSError."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def open_pipes(ours: list[int], theirs: list[int], what_we_do: str) -> None:

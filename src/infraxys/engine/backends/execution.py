@@ -30,13 +30,17 @@ HANG_UP_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Our ends of a sandbox's pipes. With a terminal, `stdin` and `stdout` are two descriptors of our side of it."""
+    """Our ends of a sandbox's pipes, and the handle of its launcher.
+
+    With a terminal, `stdin` and `stdout` are two descriptors of our side of it.
+    """
 
     stdin: int
     stdout: int
     stderr: int | None
     status: int
     gate: int
+    monitor: int
 
 
 class Output:
@@ -238,6 +242,7 @@ class SandboxExecution:
         self._is_held = is_held
         self._was_let_in = False
         self._exit_code = 0
+        self._problem = ""  # why it could not be watched
         self._status = StatusReader()
         self._status_end: int | None = ends.status
         self._child: int | None = None
@@ -251,7 +256,7 @@ class SandboxExecution:
         self._input = Input(self._loop, ends.stdin, is_terminal=self._is_terminal)
         os.set_blocking(ends.status, False)
         self._loop.add_reader(ends.status, self._read_status)
-        self._monitor_handle = os.pidfd_open(process.pid)
+        self._monitor_handle = ends.monitor
         self._loop.add_reader(self._monitor_handle, self._monitor_ended)
         self._finished = self._loop.create_task(self._finish())
 
@@ -303,8 +308,14 @@ class SandboxExecution:
             return False
         self._status.feed(data)
         if self._status.child is not None and not self._started.done():
-            with suppress(ProcessLookupError):
+            try:
                 self._child_handle = os.pidfd_open(self._status.child)
+            except ProcessLookupError:
+                pass  # it has ended already
+            except OSError as error:  # no descriptor is free: what cannot be watched must not begin
+                self._problem = error.strerror or type(error).__name__
+                self._kill_monitor()
+            else:
                 self._child = self._status.child
                 self._loop.add_reader(self._child_handle, self._child_ended)
                 self._open_gate()
@@ -414,7 +425,8 @@ class SandboxExecution:
             self._kill_child()  # does nothing when it has ended, as it does before its monitor
             await self._child_gone
         else:
-            signal_processes(session_processes(self._process.pid), signal.SIGKILL)
+            with suppress(OSError):  # no descriptor is free: what there is dies with its launcher
+                signal_processes(session_processes(self._process.pid), signal.SIGKILL)
         self._close_gate()
         self._input.close()
         is_out_of_memory = False
@@ -435,6 +447,8 @@ class SandboxExecution:
         killed its processes: us, or the kernel for memory.
         """
         code = self._exit_code
+        if self._problem:
+            return Exit(None, start_error=self._problem)
         is_terminated = self._terminating is not None
         said = self._output.error_tail.decode(errors="replace").strip()
         was_killed = is_terminated or is_out_of_memory or (self._was_let_in and "bwrap: " not in said)
