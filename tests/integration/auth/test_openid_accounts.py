@@ -1,6 +1,5 @@
 """People and sessions of an OpenID provider in a real database, of either kind."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.sealing import Sealer
 from infraxys.server.auth.users import UserProblem
 from infraxys.server.db.engine import Database
-from infraxys.server.db.migrate import migrate
 from infraxys.server.db.tables import openid_sessions, team_members, teams
 
 ISSUER = "https://provider.test"
@@ -26,16 +24,6 @@ OPTIONS = OpenIdOptions(
     oidc_issuer=ISSUER, oidc_client_id="infraxys", oidc_audiences=("api",), oidc_admin_group="admins"
 )
 GRACE = Identity(ISSUER, "s-1", 1000, "grace", "Grace Hopper", frozenset({"a"}))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    is_sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path / 'test.db'}" if is_sqlite else request.getfixturevalue("postgres_database")
-    database = Database(url)
-    migrate(database)
-    yield database
-    database.close()
 
 
 @pytest.fixture
