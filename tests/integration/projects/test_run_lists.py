@@ -1,5 +1,6 @@
 """Lists are filtered in the database by the same rule as single runs."""
 
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -115,3 +116,16 @@ def test_a_list_shows_exactly_the_runs_that_one_may_look_at(
     records = world.database.read_now(every)
     assert len(records) == len(ENVIRONMENTS) * len(BRANCHES) * 2
     assert shown == {record["id"] for record in records if may_see(record)}
+
+
+def test_a_list_reads_no_arguments(world: World) -> None:
+    """Each may have a megabyte, and no list shows one."""
+    change = runs.update().values(argument=b"x" * 2**20)
+    world.database.write_now(lambda connection: connection.execute(change) and None)
+    read = partial(list_runs, wanted=RunFilter(), limit=100, cursor=None, newest_first=True)
+    tracemalloc.start()
+    page, _ = world.database.read_now(read)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(page) == len(ENVIRONMENTS) * len(BRANCHES) * 2
+    assert most < 4 * 2**20

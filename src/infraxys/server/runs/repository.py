@@ -23,6 +23,8 @@ from infraxys.server.runs.transitions import RunRecord
 KEY_LIFETIME = timedelta(hours=24)
 SORTS = {"createdAt": runs.c.created_at, "-createdAt": runs.c.created_at}
 _INSERT_RUN, _INSERT_STEP = Prepared(runs.insert()), Prepared(run_steps.insert())
+# What a list reads: arguments may have megabytes each, and no list shows them.
+_LISTED = [column for column in runs.c if column is not runs.c.argument]
 _GET = sa.select(runs).where(runs.c.id == sa.bindparam("run_id"))
 _STEPS = sa.select(run_steps).where(run_steps.c.run_id == sa.bindparam("run_id")).order_by(run_steps.c.position)
 _FIND_KEY = sa.select(idempotency_keys.c.run_id, idempotency_keys.c.fingerprint).where(
@@ -148,7 +150,7 @@ def list_runs(
 
 def _filtered(wanted: RunFilter) -> sa.Select[tuple[Any, ...]]:
     """Give the query for what a list asks for."""
-    query: sa.Select[tuple[Any, ...]] = sa.select(runs)
+    query: sa.Select[tuple[Any, ...]] = sa.select(*_LISTED)
     equals = {
         runs.c.environment_id: wanted.environment_id,
         runs.c.instance_id: wanted.instance_id,
