@@ -394,5 +394,15 @@ def test_a_run_that_the_engine_cannot_record_is_not_executed_and_its_slot_is_fre
     assert running.engine.reserve("next")
 
 
+def test_a_run_with_a_slot_that_is_stopped_before_it_begins_is_not_executed(start_engine, tmp_path):
+    running = start_engine(slots=1)
+    assert running.engine.reserve(plan(tmp_path, "r", "ok"))
+    running.engine._line.close()
+    running.engine.execute("r")
+    assert running.events.of("started") == []
+    assert running.events.of("finished") == []
+    assert rows(tmp_path, "SELECT status FROM workflow_status WHERE workflow_uuid = 'r'") == [("PENDING",)]
+
+
 def refuse(*_: object, **__: object) -> None:
     raise RuntimeError("no room on the disk")

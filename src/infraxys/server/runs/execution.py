@@ -141,9 +141,9 @@ class RunExecution:
             self._watchers.loop.call_soon_threadsafe(self._start, active, index)
 
     def take_back(self, run_id: str) -> None:
-        """Let a run wait again whose start is on record and that the engine could not take. In a thread."""
+        """Let a run wait again whose start is on record and of which the engine executed nothing. In a thread."""
         active = self._active.get(run_id)
-        if active is None or active.begun is None:
+        if active is None or active.begun is None or active.writer is not None:
             return
         position, active.begun = active.begun, None
         try:

@@ -169,6 +169,7 @@ class Runs:
         try:
             if has_slot:
                 self._engine.execute(run_id)
+                self.execution.take_back(run_id)  # if the engine was stopped before it began
             else:
                 self._engine.submit(run_id)
         except Exception:
