@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
+from factories.identities import GRACE, ISSUER, OPTIONS
 from infraxys.kit.clock import new_id, utc_now
 from infraxys.server.auth import access, sessions, users
 from infraxys.server.auth.openid import accounts, upstream
@@ -18,12 +19,6 @@ from infraxys.server.auth.openid.sealing import Sealer
 from infraxys.server.auth.users import UserProblem
 from infraxys.server.db.engine import Database
 from infraxys.server.db.tables import openid_sessions, team_members, teams
-
-ISSUER = "https://provider.test"
-OPTIONS = OpenIdOptions(
-    oidc_issuer=ISSUER, oidc_client_id="infraxys", oidc_audiences=("api",), oidc_admin_group="admins"
-)
-GRACE = Identity(ISSUER, "s-1", 1000, "grace", "Grace Hopper", frozenset({"a"}))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, int]]
     """What each case says, and its status."""
     script = ["set +eE; trap - ERR EXIT; exec 2>&1"]
     for name, (case, _, _) in CASES.items():
-        body = f"set -e; mkdir -p ~/work/{name}; cd ~/work/{name}\n{case}"
+        body = f"set -e; mkdir -p ~/cases/{name}; cd ~/cases/{name}\n{case}"
         script.append(f"printf '\\x1d{name}\\n'; (\n{body}\n); printf '\\x1e%s' $?")
     bootstrap = Bootstrap(tmp_path_factory.mktemp("functions"))
     bootstrap.module(

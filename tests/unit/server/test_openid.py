@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from factories.identities import ISSUER, OPTIONS
 from infraxys.server.auth.openid import accounts
 from infraxys.server.auth.openid.accounts import AccountRefused, Identity
 from infraxys.server.auth.openid.browser import UnsafeRedirect, check_next
@@ -23,12 +24,6 @@ from infraxys.server.auth.openid.options import OpenIdOptions
 from infraxys.server.auth.openid.provider import Cached, ProviderUnavailable
 from infraxys.server.auth.openid.sealing import Sealer
 from infraxys.server.auth.openid.verify import TokenRefused, Verifier
-
-ISSUER = "https://provider.test"
-OPTIONS = OpenIdOptions(
-    oidc_issuer=ISSUER, oidc_client_id="infraxys", oidc_audiences=("api",), oidc_admin_group="admins"
-)
-GRACE = Identity(ISSUER, "s-1", 1000, "grace", "Grace Hopper", frozenset({"a"}))
 
 
 @pytest.fixture
